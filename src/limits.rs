@@ -1,0 +1,212 @@
+//! Every bound in one place: what it limits, its unit, and why it has this value.
+//!
+//! What a stranger can make grow has a bound, and the bound is checked before the work is done.
+//! Nothing here imports anything, so that every layer may read it.
+
+use std::time::Duration;
+
+// ---- bytes on the wire -------------------------------------------------------------------------
+
+/// Largest body of a frame, in bytes: a record of [`RECORD_PAYLOAD_BYTES`] with its type and its tag.
+pub const FRAME_BYTES: usize = 1 + RECORD_PAYLOAD_BYTES + TAG_BYTES;
+
+/// Largest handshake frame, in bytes: a login with full lists, and early data, fit with room to grow.
+/// What an unauthenticated stranger can make us keep is this much.
+pub const HANDSHAKE_FRAME_BYTES: usize = 12 * 1024;
+
+/// Data in one record, in bytes: TLS's choice (RFC 8446 §5.1). The reader can hand on the first
+/// bytes of a large write early, and the tag and the header stay below a thousandth of the load.
+pub const RECORD_PAYLOAD_BYTES: usize = 16 * 1024;
+
+/// Authentication tag of ChaCha20-Poly1305, in bytes (RFC 8439 §2.8).
+pub const TAG_BYTES: usize = 16;
+
+/// Data that may travel with the first handshake message of a connection, in bytes: the first
+/// words of any protocol (an ssh banner, an HTTP request) fit.
+pub const EARLY_DATA_BYTES: usize = 4 * 1024;
+
+/// A human-readable text in a message, in bytes.
+pub const TEXT_BYTES: usize = 512;
+
+/// The name of a service, in bytes.
+pub const SERVICE_NAME_BYTES: usize = 64;
+
+/// The name of a room, in bytes.
+pub const ROOM_NAME_BYTES: usize = 64;
+
+// ---- lists in messages ---------------------------------------------------------------------------
+
+/// Peers that one peer may allow by name. 15 bytes each while it is logged in.
+pub const ALLOWED_PEERS: usize = 256;
+
+/// Addresses of its own interfaces that a peer may name: more than a laptop with VPNs has.
+pub const HOST_ADDRESSES: usize = 8;
+
+/// Candidates that one side may have in one introduction.
+pub const CANDIDATES: usize = 16;
+
+/// Hole endpoints that a rendezvous may announce.
+pub const HOLE_ENDPOINTS: usize = 8;
+
+/// Peers that one session may watch by name.
+pub const WATCHED_PEERS: usize = 256;
+
+/// Sessions that may watch one peer: what one coming or going costs at most.
+pub const WATCHERS_PER_PEER: usize = 256;
+
+/// Rooms that one session may be in.
+pub const ROOMS_PER_SESSION: usize = 4;
+
+/// Sessions in one room: a coming or going costs this many messages at most, so never N².
+pub const ROOM_MEMBERS: usize = 256;
+
+/// Rooms in all.
+pub const ROOMS: usize = 16 * 1024;
+
+// ---- the rendezvous ------------------------------------------------------------------------------
+
+/// Sessions in all. An operator lowers it; the descriptor limit usually does so first.
+pub const SESSIONS: usize = 1_000_000;
+
+/// Connections to the main port from one address (IPv4) or one /64 (IPv6), sessions included. Many
+/// peers may sit behind one carrier NAT, but not all of the table may belong to one stranger.
+pub const LINKS_PER_ADDRESS: usize = 16 * 1024;
+
+/// Connections whose handshake is not finished, in all.
+pub const HANDSHAKES: usize = 8 * 1024;
+
+/// A handshake on the main port must end within this time.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Sessions of one key that only call and are not reachable: parallel `gimlet pipe`s.
+pub const CALLERS_PER_PEER: usize = 1024;
+
+/// Introductions in progress per session, asked for or answered: a `gimlet forward` under load.
+pub const INTRODUCTIONS_PER_SESSION: usize = 2048;
+
+/// Introductions in progress in all.
+pub const INTRODUCTIONS: usize = 128 * 1024;
+
+/// An introduction ends at the latest after this time: three rounds and their releases fit.
+pub const INTRODUCTION_TIME: Duration = Duration::from_secs(30);
+
+/// A peer that was asked for a fresh hole must show it within this time, or the round is released
+/// without it. Two lost packets still fit.
+pub const HOLE_TIME: Duration = Duration::from_secs(4);
+
+/// Longest time by which the nearer peer's dial is held back to meet the other's.
+pub const RELEASE_DELAY: Duration = Duration::from_millis(500);
+
+/// Peers that left and whose consent is remembered, so that those whom they allow are told
+/// "offline", and strangers nothing.
+pub const DEPARTED_PEERS: usize = 4096;
+
+/// How long a departed peer's consent is remembered.
+pub const DEPARTED_TIME: Duration = Duration::from_secs(24 * 3600);
+
+/// Frames of a type that we don't know, per session, before it is closed: room for a newer
+/// version, none for a flood.
+pub const UNKNOWN_MESSAGES: u32 = 1000;
+
+/// Bytes that wait for a slow peer on its main connection before it is closed.
+pub const MAIN_BACKLOG_BYTES: usize = 256 * 1024;
+
+/// Connections to the hole ports from one address (IPv4) or one /64 (IPv6).
+pub const HOLES_PER_ADDRESS: usize = 4096;
+
+/// A hole connection that says nothing is closed after this time. It outlives the longest punch.
+pub const HOLE_IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// Bytes that wait for a slow STUN client before it is closed.
+pub const HOLE_BACKLOG_BYTES: usize = 4 * 1024;
+
+// ---- the peer --------------------------------------------------------------------------------------
+
+/// A login (connect, handshake, welcome) must end within this time.
+pub const LOGIN_TIME: Duration = Duration::from_secs(10);
+
+/// First wait before a lost rendezvous is dialled again; doubled each time, with full jitter.
+pub const RECONNECT_FIRST: Duration = Duration::from_millis(250);
+
+/// Longest wait before a lost rendezvous is dialled again.
+pub const RECONNECT_LONGEST: Duration = Duration::from_secs(30);
+
+/// A request that the rendezvous does not answer fails after this time.
+pub const REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// For this long after a punch between the main ports of two peers, the next one between them uses
+/// a fresh port: NATs keep a closed connection for up to four minutes (RFC 5382 §5, REQ-5).
+pub const MAIN_PORT_REST: Duration = Duration::from_secs(240);
+
+/// Peers for which [`MAIN_PORT_REST`] is remembered; beyond it every punch uses a fresh port.
+pub const MAIN_PORT_RESTS: usize = 1024;
+
+/// Punches in progress in one peer.
+pub const PUNCHES: usize = 2048;
+
+/// Connections accepted on a punched port which have not said whose they are.
+pub const UNCLAIMED_PATHS: usize = 256;
+
+/// An accepted connection must say whose it is within this time.
+pub const UNCLAIMED_TIME: Duration = Duration::from_secs(5);
+
+// ---- one punch --------------------------------------------------------------------------------------
+
+/// Synchronised rounds in one punch.
+pub const ROUNDS: u8 = 3;
+
+/// How long a round may last before the next is asked for. The kernel sends SYNs at 0, 1.0 and
+/// 2.0 s, so that two lost packets don't lose the round.
+pub const ROUND_TIME: Duration = Duration::from_millis(2500);
+
+/// How long a connection may take to prove where it leads. It is a round trip and a lost packet;
+/// a stranger who answers is silent or wrong by then.
+pub const PROOF_TIME: Duration = Duration::from_secs(3);
+
+/// A refused dial is made again within this time, jittered: the hole is open RTT / (RTT + X) of the
+/// time for a retry delay of X, and fixed delays lock both sides out of phase.
+pub const RETRY_JITTER: Duration = Duration::from_millis(2);
+
+/// Refusals of one candidate in one round after which the retries slow down: enough for a round
+/// trip of 30 ms to be tried for the whole round at full speed.
+pub const EAGER_RETRIES: u32 = 64;
+
+/// Longest delay of a retry once they have slowed down.
+pub const SLOW_RETRY: Duration = Duration::from_millis(50);
+
+/// Refusals of one candidate in one round after which it is given up.
+pub const RETRIES: u32 = 256;
+
+/// A dial that found its four-tuple taken looks again after this time, if no connection came of it.
+pub const TAKEN_RETRY: Duration = Duration::from_millis(250);
+
+// ---- streams ----------------------------------------------------------------------------------------
+
+/// Bytes read from one socket in one turn before the others get theirs.
+pub const TURN_BYTES: usize = 256 * 1024;
+
+/// Connections accepted from one listener in one turn.
+pub const TURN_ACCEPTS: usize = 64;
+
+/// The one read buffer that all sockets of a reactor share, in bytes.
+pub const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Once this much waits to be written to one side of a stream, the other side is not read.
+pub const STREAM_BACKLOG_BYTES: usize = 64 * 1024;
+
+/// How long accepting pauses when the process is out of descriptors (EMFILE, ENFILE).
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a stream that has been closed may take to deliver what is queued.
+pub const LINGER_TIME: Duration = Duration::from_secs(10);
+
+/// Silence after which the kernel probes an idle connection: below the shortest timers seen in home
+/// routers, though RFC 5382 asks for two hours.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(50);
+
+/// Time between the kernel's keepalive probes.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up
+/// (TCP_USER_TIMEOUT, RFC 5482).
+pub const USER_TIMEOUT: Duration = Duration::from_secs(40);

@@ -1,0 +1,214 @@
+//! Fresh local ports that listen, and STUN probes from them and from the main port.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::Token;
+use mio::net::TcpStream;
+
+use super::{PeerHost, Sock};
+use crate::limits;
+use crate::net::clock;
+use crate::net::reactor::{Core, Readiness};
+use crate::net::socket::{self, Dialled};
+use crate::wire::message::Port;
+use crate::wire::stun;
+
+/// The sockets of a hole.
+pub(super) struct HoleSockets {
+    pub(super) number: u16,
+    listeners: Vec<usize>,
+    probe: Option<usize>,
+}
+
+/// A connection to a hole port of S.
+pub(super) struct ProbeLink {
+    pub(super) stream: TcpStream,
+    pub(super) token: Token,
+    to: SocketAddr,
+    /// The hole that it holds open; none when it looks at the main port.
+    tag: Option<u64>,
+    connected: bool,
+    received: Vec<u8>,
+}
+
+impl PeerHost {
+    /// Looks at the NAT from the main port.
+    pub(super) fn probe_main(&mut self, core: &mut Core, to: SocketAddr) {
+        let number = self.port_number(Port::Main).unwrap_or(0);
+        if let Err(error) = self.open_probe(core, number, to, None) {
+            log::debug!("probe of the main port to {to}: {error}");
+            self.machine.handle_main_probe(to, None);
+        }
+    }
+
+    /// Opens a fresh port: the listener first, so that whoever learns of the hole finds it there.
+    pub(super) fn open_hole(&mut self, core: &mut Core, tag: u64, to: SocketAddr) {
+        if let Err(error) = self.try_open_hole(core, tag, to) {
+            log::warn!("a hole can't be opened: {error}");
+            self.close_hole(core, tag);
+            self.machine.handle_hole_lost(tag);
+        }
+    }
+
+    fn try_open_hole(&mut self, core: &mut Core, tag: u64, to: SocketAddr) -> io::Result<()> {
+        let listener = socket::listen_shared(SocketAddr::new(socket::unspecified(to), 0))?;
+        let number = listener.local_addr()?.port();
+        let listener = self.add_listener(core, listener, Port::Hole(tag))?;
+        let hole = HoleSockets { number, listeners: vec![listener], probe: None };
+        self.holes.insert(tag, hole);
+        self.listen_in_other_family(core, tag, to, number);
+        let probe = self.open_probe(core, number, to, Some(tag))?;
+        if let Some(hole) = self.holes.get_mut(&tag) {
+            hole.probe = Some(probe);
+        }
+        Ok(())
+    }
+
+    /// The other peer may come by the other family, if we have an address in it.
+    fn listen_in_other_family(&mut self, core: &mut Core, tag: u64, to: SocketAddr, number: u16) {
+        let other: SocketAddr = match to {
+            SocketAddr::V4(_) => (std::net::Ipv6Addr::UNSPECIFIED, number).into(),
+            SocketAddr::V6(_) => (std::net::Ipv4Addr::UNSPECIFIED, number).into(),
+        };
+        if !self.machine.has_host_address(other.is_ipv6()) {
+            return;
+        }
+        let listener = socket::listen_shared(other)
+            .and_then(|listener| self.add_listener(core, listener, Port::Hole(tag)));
+        match (listener, self.holes.get_mut(&tag)) {
+            (Ok(key), Some(hole)) => hole.listeners.push(key),
+            (Ok(key), None) => self.drop_sock(core, key),
+            (Err(error), _) => log::debug!("listen on {other}: {error}"),
+        }
+    }
+
+    fn open_probe(
+        &mut self,
+        core: &mut Core,
+        number: u16,
+        to: SocketAddr,
+        tag: Option<u64>,
+    ) -> io::Result<usize> {
+        let stream = socket::dial(number, to)?;
+        self.add_stream(core, stream, |stream, token| {
+            let received = Vec::new();
+            Sock::Probe(Box::new(ProbeLink { stream, token, to, tag, connected: false, received }))
+        })
+    }
+
+    pub(super) fn close_hole(&mut self, core: &mut Core, tag: u64) {
+        let Some(hole) = self.holes.remove(&tag) else { return };
+        for key in hole.listeners.into_iter().chain(hole.probe) {
+            self.drop_sock(core, key);
+        }
+    }
+
+    /// Sends a hole's probe again.
+    pub(super) fn probe_hole(&mut self, core: &mut Core, tag: u64) {
+        if let Some(key) = self.holes.get(&tag).and_then(|hole| hole.probe) {
+            self.send_probe(core, key);
+        }
+    }
+
+    pub(super) fn handle_probe_ready(&mut self, core: &mut Core, key: usize, ready: Readiness) {
+        let Some(Sock::Probe(probe)) = self.socks.get_mut(key) else { return };
+        if !probe.connected {
+            match socket::look_at_dial(&probe.stream) {
+                Dialled::Pending => return,
+                Dialled::Established { .. } => {
+                    probe.connected = true;
+                    self.send_probe(core, key);
+                }
+                Dialled::Failed(error) => return self.lose_probe(core, key, &error.to_string()),
+            }
+        }
+        if ready.readable {
+            self.read_probe(core, key);
+        }
+    }
+
+    /// A probe is below a hundred bytes and the first of its connection: it is written whole, or the
+    /// connection is of no use.
+    fn send_probe(&mut self, core: &mut Core, key: usize) {
+        let Some(Sock::Probe(probe)) = self.socks.get_mut(key) else { return };
+        let number = probe.stream.local_addr().map_or(0, |local| local.port());
+        let attribute = self.machine.probe(probe.tag.unwrap_or(0), number);
+        let mut transaction = stun::Transaction::default();
+        getrandom::fill(&mut transaction).expect("the system has randomness");
+        let mut request = Vec::new();
+        stun::binding_request(&mut request, &transaction, attribute.as_ref());
+        match io::Write::write(&mut probe.stream, &request) {
+            Ok(length) if length == request.len() => {}
+            Ok(_) => self.lose_probe(core, key, "the probe was not written whole"),
+            Err(error) => self.lose_probe(core, key, &error.to_string()),
+        }
+    }
+
+    fn read_probe(&mut self, core: &mut Core, key: usize) {
+        let mut chunk = [0; stun::MESSAGE_BYTES];
+        loop {
+            let Some(Sock::Probe(probe)) = self.socks.get_mut(key) else { return };
+            match io::Read::read(&mut probe.stream, &mut chunk) {
+                Ok(0) => return self.lose_probe(core, key, "closed by the rendezvous"),
+                Ok(length) => {
+                    probe.received.extend_from_slice(&chunk[..length]);
+                    if probe.received.len() > 2 * stun::MESSAGE_BYTES {
+                        return self.lose_probe(core, key, "too long an answer");
+                    }
+                    self.take_probe_answers(core, key);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.lose_probe(core, key, &error.to_string()),
+            }
+        }
+    }
+
+    fn take_probe_answers(&mut self, core: &mut Core, key: usize) {
+        loop {
+            let Some(Sock::Probe(probe)) = self.socks.get_mut(key) else { return };
+            let (to, tag) = (probe.to, probe.tag);
+            let (answer, used) = match stun::decode(&probe.received) {
+                Ok(None) => return,
+                Ok(Some((message, used))) => (mapped_endpoint(&message), used),
+                Err(error) => return self.lose_probe(core, key, &error.to_string()),
+            };
+            probe.received.drain(..used);
+            match (answer, tag) {
+                (Some(mapped), Some(tag)) => log::debug!("hole tag={tag:#x} mapped={mapped}"),
+                (None, Some(tag)) => self.machine.handle_hole_refused(tag, clock::now()),
+                (mapped, None) => {
+                    self.drop_sock(core, key);
+                    self.machine.handle_main_probe(to, mapped);
+                }
+            }
+        }
+    }
+
+    fn lose_probe(&mut self, core: &mut Core, key: usize, why: &str) {
+        let Some(Sock::Probe(probe)) = self.socks.get(key) else { return };
+        let (to, tag) = (probe.to, probe.tag);
+        log::debug!("probe to {to}: {why}");
+        self.drop_sock(core, key);
+        match tag {
+            Some(tag) => {
+                if let Some(hole) = self.holes.get_mut(&tag) {
+                    hole.probe = None;
+                }
+                self.machine.handle_hole_lost(tag);
+            }
+            None => self.machine.handle_main_probe(to, None),
+        }
+    }
+}
+
+/// The mapped endpoint in a STUN answer; none in an error answer.
+fn mapped_endpoint(message: &stun::Message<'_>) -> Option<SocketAddr> {
+    match message {
+        stun::Message::Success(success) => Some(success.mapped),
+        _ => None,
+    }
+}
+
+const _: () = assert!(stun::MESSAGE_BYTES <= limits::SCRATCH_BYTES);

@@ -1,0 +1,402 @@
+//! A peer in a reactor: drives the peer machine with real sockets.
+//!
+//! ```text
+//! main_link   the login, and the listeners on its port
+//! holes       fresh ports, and probes
+//! paths       dials and accepted connections, until one is proved
+//! streams     the proved connections, and the local sockets that they are pumped to
+//! ```
+
+mod events;
+mod holes;
+mod local;
+mod main_link;
+mod paths;
+mod streams;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::Token;
+use mio::net::{TcpListener, TcpStream};
+use slab::Slab;
+
+pub use self::events::{Event, StreamEnd, StreamError, StreamId};
+use self::holes::{HoleSockets, ProbeLink};
+use self::local::Local;
+pub use self::local::{LocalEnd, LocalSocket};
+use self::main_link::{MainLink, MainPort};
+use self::paths::PathLink;
+use self::streams::Wanted;
+use super::clock;
+use super::outbox::Outbox;
+use super::reactor::{Core, HostId, Mail, Readiness};
+use super::socket;
+use crate::identity::{PeerId, SecretKey, ServerAddr};
+use crate::limits;
+use crate::proto::peer::{Action, Config, Peer, PunchId};
+use crate::proto::punch::{self, ConnId, PunchError};
+use crate::proto::timers::Timers;
+use crate::wire::frame::FrameReader;
+use crate::wire::message::{Allow, Port, Token as PunchToken};
+use crate::wire::record::Purpose;
+
+/// What a peer is and offers.
+#[derive(Debug)]
+pub struct Options {
+    /// Its identity.
+    pub key: Arc<SecretKey>,
+    /// The rendezvous. Its key, if there is one, is pinned.
+    pub server: ServerAddr,
+    /// Whether others may ask for it; it takes the place of an earlier session of the same key.
+    pub reachable: bool,
+    /// Whom it consents to.
+    pub allow: Allow,
+    /// What it shares: the name of each service, and where it is.
+    pub services: HashMap<String, Service>,
+    /// Whether it logs in again when the rendezvous is lost.
+    pub reconnect: bool,
+    /// The program and its version, for the operator's log.
+    pub agent: String,
+}
+
+/// What a peer does with a stream that an allowed peer opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Connects it to this address.
+    Address(SocketAddr),
+    /// Hands it to the application: [`Event::Incoming`], [`PeerHost::read`], [`PeerHost::write`].
+    Application,
+}
+
+/// A framed connection.
+#[derive(Debug)]
+struct Wire {
+    stream: TcpStream,
+    token: Token,
+    out: Outbox,
+    frames: FrameReader,
+}
+
+impl Wire {
+    fn new(stream: TcpStream, token: Token) -> Self {
+        Self { stream, token, out: Outbox::default(), frames: FrameReader::new() }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.out.send(&mut self.stream, bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush(&mut self.stream)
+    }
+}
+
+enum Sock {
+    Main(Box<MainLink>),
+    Listener {
+        listener: TcpListener,
+        token: Token,
+        port: Port,
+    },
+    Probe(Box<ProbeLink>),
+    Dial {
+        stream: TcpStream,
+        token: Token,
+        punch: PunchId,
+        conn: ConnId,
+    },
+    Path(Box<PathLink>),
+    Local(Box<Local>),
+    /// Between two kinds, for the length of a call.
+    Moving,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// An accepted connection must have said whose it is.
+    Unclaimed(usize),
+    /// A closed stream must be delivered.
+    Linger(usize),
+}
+
+/// A peer in a reactor.
+///
+/// - commands: [`Self::connect`], [`Self::cancel`], [`Self::write`], [`Self::finish`],
+///   [`Self::ping`], [`Self::close_stream`], and those of [`Self::machine`]
+/// - output: [`Self::poll_event`], [`Self::read`]
+pub struct PeerHost {
+    id: HostId,
+    options: Options,
+    machine: Peer,
+    socks: Slab<Sock>,
+    main: Option<usize>,
+    /// The local port of the main connection, and its listeners.
+    main_port: Option<MainPort>,
+    /// Which of several addresses of the rendezvous is tried first.
+    attempt: usize,
+    candidates: Vec<SocketAddr>,
+    holes: HashMap<u64, HoleSockets>,
+    conns: HashMap<(PunchId, ConnId), usize>,
+    /// Accepted connections that belong to a punch which isn't known yet.
+    unclaimed: HashMap<PunchToken, usize>,
+    unclaimed_count: usize,
+    wanted: HashMap<PunchId, Wanted>,
+    won: HashMap<PunchId, StreamId>,
+    streams: HashMap<StreamId, usize>,
+    last_stream: u64,
+    timers: Timers<Due>,
+    events: VecDeque<Event>,
+    /// Where a frame is made before it is written.
+    assembly: Vec<u8>,
+}
+
+impl PeerHost {
+    /// A peer that begins to log in.
+    pub fn open(core: &mut Core, id: HostId, options: Options, seed: u64) -> Self {
+        let config = Config {
+            id: PeerId::of(&options.key.public()),
+            reachable: options.reachable,
+            allow: options.allow.clone(),
+            agent: options.agent.clone(),
+            reconnect: options.reconnect,
+        };
+        let mut host = Self {
+            id,
+            options,
+            machine: Peer::new(config, seed),
+            socks: Slab::new(),
+            main: None,
+            main_port: None,
+            attempt: 0,
+            candidates: Vec::new(),
+            holes: HashMap::new(),
+            conns: HashMap::new(),
+            unclaimed: HashMap::new(),
+            unclaimed_count: 0,
+            wanted: HashMap::new(),
+            won: HashMap::new(),
+            streams: HashMap::new(),
+            last_stream: 0,
+            timers: Timers::new(),
+            events: VecDeque::new(),
+            assembly: Vec::new(),
+        };
+        host.machine.start(clock::now());
+        host.drain(core);
+        host
+    }
+
+    // ---- getters ----
+
+    /// The machine, to read from.
+    pub fn machine(&self) -> &Peer {
+        &self.machine
+    }
+
+    /// How many sockets are open.
+    pub fn sockets(&self) -> usize {
+        self.socks.len()
+    }
+
+    /// How many streams are open.
+    pub fn open_streams(&self) -> usize {
+        self.streams.len()
+    }
+
+    // ---- commands ----
+
+    /// Asks for a direct connection. `local` is what the stream is pumped to. The answer is
+    /// [`Event::Connected`] or [`Event::Failed`].
+    ///
+    /// # Errors
+    /// See [`Peer::connect`].
+    pub fn connect(
+        &mut self,
+        core: &mut Core,
+        peer: PeerId,
+        purpose: Purpose,
+        local: LocalEnd,
+    ) -> Result<PunchId, PunchError> {
+        let punch = self.machine.connect(peer, clock::now())?;
+        self.wanted.insert(punch, Wanted::new(purpose, local));
+        self.drain(core);
+        Ok(punch)
+    }
+
+    /// Takes a request back.
+    pub fn cancel(&mut self, core: &mut Core, punch: PunchId) {
+        self.machine.cancel(punch, clock::now());
+        self.drain(core);
+    }
+
+    /// Gives the machine a command that needs no sockets: consent, watch lists, rooms.
+    pub fn command(&mut self, core: &mut Core, command: impl FnOnce(&mut Peer)) {
+        command(&mut self.machine);
+        self.drain(core);
+    }
+
+    // ---- driving ----
+
+    /// What has happened.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is due at the latest.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        [self.machine.poll_timeout(), self.timers.next()].into_iter().flatten().min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, core: &mut Core, now: Instant) {
+        self.machine.handle_timeout(now);
+        while let Some((at, due)) = self.timers.expire(now) {
+            match due {
+                Due::Unclaimed(key) => self.expire_unclaimed(core, key, at),
+                Due::Linger(key) => self.expire_linger(core, key),
+            }
+        }
+        self.drain(core);
+    }
+
+    pub(super) fn handle_mail(&mut self, core: &mut Core, mail: Mail) {
+        match mail {
+            Mail::Resolved(result) => self.handle_resolved(core, result),
+        }
+        self.drain(core);
+    }
+
+    pub(super) fn handle_ready(&mut self, core: &mut Core, key: usize, readiness: Readiness) {
+        match self.socks.get(key) {
+            Some(Sock::Main(_)) => self.handle_main_ready(core, key, readiness),
+            Some(Sock::Listener { .. }) => self.handle_listener_ready(core, key),
+            Some(Sock::Probe(_)) => self.handle_probe_ready(core, key, readiness),
+            Some(Sock::Dial { .. }) => self.handle_dial_ready(core, key),
+            Some(Sock::Path(_)) => self.handle_path_ready(core, key, readiness),
+            Some(Sock::Local(_)) => self.handle_local_ready(core, key, readiness),
+            Some(Sock::Moving) | None => {
+                debug_assert!(false, "tokens are taken back before a socket is forgotten")
+            }
+        }
+        self.drain(core);
+    }
+
+    /// Does what the machine wants, until it wants nothing more, and hands its events on.
+    fn drain(&mut self, core: &mut Core) {
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::DialMain => self.dial_main(core),
+                Action::CloseMain => self.close_main(core),
+                Action::Send(message) => self.send_main(core, &message),
+                Action::ProbeMain { to } => self.probe_main(core, to),
+                Action::OpenHole { tag, to } => self.open_hole(core, tag, to),
+                Action::ProbeHole { tag } => self.probe_hole(core, tag),
+                Action::CloseHole { tag } => self.close_hole(core, tag),
+                Action::Introduced { punch } => self.claim_waiting(core, punch),
+                Action::Punch { punch, action } => self.drive_punch(core, punch, &action),
+            }
+        }
+        while let Some(event) = self.machine.poll_event() {
+            self.hand_on(core, event);
+        }
+    }
+
+    fn drive_punch(&mut self, core: &mut Core, punch: PunchId, action: &punch::Action) {
+        match *action {
+            punch::Action::Dial { conn, from, to } => self.dial(core, punch, conn, from, to),
+            punch::Action::Offer(conn) => self.offer(core, punch, conn),
+            punch::Action::Claim(conn) => self.claim(core, punch, conn),
+            punch::Action::Answer(conn) => self.answer_held(core, punch, conn),
+            punch::Action::Close(conn) => self.close_conn(core, punch, conn),
+            punch::Action::RoundOver(_) => debug_assert!(false, "the peer machine says it to S"),
+        }
+    }
+
+    // ---- sockets ----
+
+    /// The local port number behind a name, if it is open.
+    fn port_number(&self, port: Port) -> Option<u16> {
+        match port {
+            Port::Main => self.main_port.as_ref().map(|main| main.number),
+            Port::Hole(tag) => self.holes.get(&tag).map(|hole| hole.number),
+        }
+    }
+
+    fn add_listener(
+        &mut self,
+        core: &mut Core,
+        mut listener: TcpListener,
+        port: Port,
+    ) -> std::io::Result<usize> {
+        let key = self.socks.vacant_key();
+        let token = core.register(&mut listener, self.id, key)?;
+        Ok(self.socks.insert(Sock::Listener { listener, token, port }))
+    }
+
+    fn add_stream(
+        &mut self,
+        core: &mut Core,
+        mut stream: TcpStream,
+        make: impl FnOnce(TcpStream, Token) -> Sock,
+    ) -> std::io::Result<usize> {
+        let key = self.socks.vacant_key();
+        let token = core.register(&mut stream, self.id, key)?;
+        Ok(self.socks.insert(make(stream, token)))
+    }
+
+    /// Forgets a socket and closes it.
+    fn drop_sock(&mut self, core: &mut Core, key: usize) {
+        match self.socks.try_remove(key) {
+            Some(Sock::Main(mut main)) => {
+                core.deregister(&mut main.wire.stream, main.wire.token);
+            }
+            Some(Sock::Listener { mut listener, token, .. }) => {
+                core.deregister(&mut listener, token);
+            }
+            Some(Sock::Probe(mut probe)) => core.deregister(&mut probe.stream, probe.token),
+            Some(Sock::Dial { mut stream, token, .. }) => core.deregister(&mut stream, token),
+            Some(Sock::Path(mut path)) => {
+                core.deregister(&mut path.wire.stream, path.wire.token);
+            }
+            Some(Sock::Local(mut local)) => {
+                let token = local.token;
+                core.deregister(&mut local.socket, token);
+            }
+            Some(Sock::Moving) | None => {}
+        }
+    }
+
+    /// Closes everything, without a word to anybody.
+    pub(super) fn close_all(&mut self, core: &mut Core) {
+        let keys: Vec<_> = self.socks.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.drop_sock(core, key);
+        }
+    }
+
+    fn handle_listener_ready(&mut self, core: &mut Core, key: usize) {
+        for _ in 0..limits::TURN_ACCEPTS {
+            let Some(Sock::Listener { listener, token, port }) = self.socks.get(key) else {
+                return;
+            };
+            let (token, port) = (*token, *port);
+            match listener.accept() {
+                Ok((stream, remote)) => self.accept(core, stream, port, remote),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(error) if socket::is_exhaustion(&error) => {
+                    log::warn!("accept pauses: {error}");
+                    return core.requeue_at(token, clock::now() + limits::ACCEPT_PAUSE);
+                }
+                // One connection's fault: the next may be sound.
+                Err(error) => log::debug!("accept: {error}"),
+            }
+            self.drain(core);
+        }
+        if let Some(Sock::Listener { token, .. }) = self.socks.get(key) {
+            core.requeue(*token, Readiness::READABLE);
+        }
+    }
+}

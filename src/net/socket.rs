@@ -1,0 +1,167 @@
+//! Sockets as punching needs them: many on one local port, non-blocking, and honest about errors.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use mio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::sys;
+use crate::limits;
+use crate::proto::punch::DialError;
+
+/// Connections that the kernel accepts before we do. A reconnect storm fills a short queue; the
+/// kernel cuts this at net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+/// A listener on a port of its own, for a server. A second process can't share it by mistake.
+///
+/// # Errors
+/// What bind(2) and listen(2) say.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = new_socket(address)?;
+    // Lets a server that restarts bind while old connections are in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    bind_and_listen(socket, address)
+}
+
+/// A listener on a port that other sockets of ours share: SO_REUSEPORT on every one of them, before
+/// bind. One socket without it would poison the port.
+///
+/// # Errors
+/// What bind(2) and listen(2) say.
+pub fn listen_shared(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = new_socket(address)?;
+    socket.set_reuse_port(true)?;
+    bind_and_listen(socket, address)
+}
+
+fn bind_and_listen(socket: Socket, address: SocketAddr) -> io::Result<TcpListener> {
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Begins to connect, from a shared local port if it is not 0.
+///
+/// # Errors
+/// What connect(2) says at once, EINPROGRESS apart.
+pub fn dial(local_port: u16, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = new_socket(to)?;
+    if local_port != 0 {
+        socket.set_reuse_port(true)?;
+        socket.bind(&SocketAddr::new(unspecified(to), local_port).into())?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&to.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}
+
+/// What became of a dial.
+#[derive(Debug)]
+pub enum Dialled {
+    /// Still connecting: wait for the next event.
+    Pending,
+    /// It stands.
+    Established {
+        /// Our end.
+        local: SocketAddr,
+        /// The other end.
+        remote: SocketAddr,
+    },
+    /// It failed.
+    Failed(io::Error),
+}
+
+/// Looks at a dial after an event.
+///
+/// Writability alone proves nothing: a socket whose connect() failed at once polls writable with no
+/// error. And an error need not be the end, see [`sys::is_connection_alive`].
+pub fn look_at_dial(stream: &TcpStream) -> Dialled {
+    if let Some(error) = stream.take_error().unwrap_or_else(Some)
+        && !sys::is_connection_alive(stream)
+    {
+        return Dialled::Failed(error);
+    }
+    match (stream.peer_addr(), stream.local_addr()) {
+        (Ok(remote), Ok(local)) => Dialled::Established { local, remote },
+        (Err(error), _) if error.kind() == io::ErrorKind::NotConnected => {
+            if sys::is_connection_alive(stream) {
+                Dialled::Pending
+            } else {
+                Dialled::Failed(error)
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => Dialled::Failed(error),
+    }
+}
+
+/// The meaning of an error of connect() for a punch. `at_once` when connect() itself returned it.
+pub fn dial_error(error: &io::Error, at_once: bool) -> DialError {
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED | libc::ECONNRESET) => DialError::Refused,
+        Some(libc::EADDRNOTAVAIL) => DialError::Taken,
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EPERM) if at_once => {
+            DialError::NoRoute
+        }
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENOPROTOOPT) => DialError::Unreachable,
+        Some(libc::ETIMEDOUT) => DialError::TimedOut,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN) => {
+            DialError::Exhausted
+        }
+        _ => DialError::Other,
+    }
+}
+
+/// Whether accept(2) failed because this machine has no more of something: pause and try again.
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// Lets the kernel notice a peer that is gone, so that no timer of ours ticks for it.
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(limits::KEEPALIVE_IDLE)
+            .with_interval(limits::KEEPALIVE_INTERVAL)
+            .with_retries(3),
+    )?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(limits::USER_TIMEOUT))?;
+    Ok(())
+}
+
+/// Closes with an RST: whoever reads the other end learns that something was lost, and no TIME_WAIT
+/// is left here.
+pub fn abort(stream: &TcpStream) {
+    if let Err(error) = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO)) {
+        log::debug!("SO_LINGER: {error}");
+    }
+}
+
+/// The unspecified address of the same family.
+pub fn unspecified(address: SocketAddr) -> IpAddr {
+    match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        // One port holds a listener of each family.
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}

@@ -1,0 +1,604 @@
+//! The peer machine: one login at a rendezvous, kept alive, and the punches made through it.
+//!
+//! ```text
+//! Idle ─start─▶ Connecting ─handshake─▶ Authenticated ─Welcome─▶ LoggedIn
+//!                  ▲                          │                     │
+//!                  └──── backoff, jitter ── Offline ◀──── lost ─────┘
+//!                                             Stopped ◀── replaced, or the application stops
+//! ```
+//!
+//! Requests go out as soon as the channel is authenticated: they needn't wait for the welcome.
+
+mod holes;
+mod punches;
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+pub use self::holes::Hole;
+use self::holes::Holes;
+pub use self::punches::PunchId;
+use self::punches::Punches;
+use crate::identity::PeerId;
+use crate::limits;
+use crate::proto::nat::{Observation, classify_mapping};
+use crate::proto::punch::{self, Report};
+use crate::proto::timers::Timers;
+use crate::wire::message::{Allow, Login, Mapping, Message, Nonce, Welcome};
+use crate::wire::refusal::{ClosingCode, RefusalCode};
+
+/// What a peer is, and how it behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its own id.
+    pub id: PeerId,
+    /// Others may ask for it.
+    pub reachable: bool,
+    /// Whom it consents to.
+    pub allow: Allow,
+    /// The program and its version, for the operator's log.
+    pub agent: String,
+    /// Whether it logs in again when the rendezvous is lost.
+    pub reconnect: bool,
+}
+
+/// What the driver has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Connect to the rendezvous from a fresh local port that also listens, and shake hands. Then
+    /// [`Peer::handle_channel`], or [`Peer::handle_main_lost`].
+    DialMain,
+    /// Close the main connection.
+    CloseMain,
+    /// Send a message over the main connection.
+    Send(Message),
+    /// Probe from the main connection's local port.
+    ProbeMain {
+        /// The hole endpoint of S.
+        to: SocketAddr,
+    },
+    /// Open a fresh local port that listens, and a hole connection from it that stays open.
+    OpenHole {
+        /// Its name; goes into the probe.
+        tag: u64,
+        /// The hole endpoint of S.
+        to: SocketAddr,
+    },
+    /// Send the probe of a hole once more, over the connection that it has.
+    ProbeHole {
+        /// Which hole.
+        tag: u64,
+    },
+    /// Close a hole's listener and its hole connection.
+    CloseHole {
+        /// Which hole.
+        tag: u64,
+    },
+    /// A punch has learnt its token: a connection that was accepted before may belong to it.
+    Introduced {
+        /// Which punch.
+        punch: PunchId,
+    },
+    /// Something to do for a punch.
+    Punch {
+        /// Which punch.
+        punch: PunchId,
+        /// What.
+        action: punch::Action,
+    },
+}
+
+/// What the application may want to know.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The rendezvous welcomes us.
+    LoggedIn {
+        /// The endpoint that it sees.
+        observed: SocketAddr,
+        /// Words of its operator.
+        text: String,
+    },
+    /// The rendezvous is lost, or could not be reached.
+    LoggedOut {
+        /// Why.
+        error: LoginError,
+        /// When it is tried again; `None` when it isn't.
+        retry_in: Option<Duration>,
+    },
+    /// The probes are in: how our NAT maps.
+    MappingKnown(Mapping),
+    /// Somebody came or went.
+    Presence {
+        /// Who.
+        peer: PeerId,
+        /// Came.
+        online: bool,
+        /// In which room; empty for a watched peer.
+        room: String,
+    },
+    /// S did not grant something that was not a request for a connection.
+    Refused {
+        /// Why.
+        code: RefusalCode,
+        /// The same for a person; may be empty.
+        text: String,
+    },
+    /// A round of a punch is on.
+    Released {
+        /// Which punch.
+        punch: PunchId,
+        /// With whom.
+        peer: PeerId,
+        /// Which round.
+        round: u8,
+    },
+    /// A punch has ended; its id means nothing any more.
+    Ended {
+        /// Which punch.
+        punch: PunchId,
+        /// Its story, with the outcome.
+        report: Box<Report>,
+    },
+}
+
+/// Why there is no login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoginError {
+    /// The name of the rendezvous can't be resolved, or its address can't be reached.
+    Unreachable(String),
+    /// The connection was lost.
+    Lost(String),
+    /// It took longer than [`limits::LOGIN_TIME`].
+    TimedOut,
+    /// The handshake failed.
+    Handshake(crate::wire::noise::NoiseError),
+    /// S closed the session.
+    Closed {
+        /// Why.
+        code: ClosingCode,
+        /// The same for a person; may be empty.
+        text: String,
+    },
+    /// S broke the protocol.
+    Protocol(String),
+}
+
+impl LoginError {
+    /// Whether trying again is of no use.
+    pub fn is_final(&self) -> bool {
+        use crate::wire::noise::NoiseError;
+        match self {
+            Self::Closed { code, .. } => *code == ClosingCode::Replaced,
+            Self::Handshake(error) => matches!(
+                error,
+                NoiseError::WrongKey { .. }
+                    | NoiseError::NotGimlet
+                    | NoiseError::Version { .. }
+                    | NoiseError::Refused { code: RefusalCode::Version, .. }
+            ),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for LoginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(why) => write!(f, "the rendezvous can't be reached: {why}"),
+            Self::Lost(why) => write!(f, "the connection to the rendezvous was lost: {why}"),
+            Self::TimedOut => f.write_str("the rendezvous did not answer in time"),
+            Self::Handshake(error) => write!(f, "the login failed: {error}"),
+            Self::Closed { code, text } if text.is_empty() => code.fmt(f),
+            Self::Closed { text, .. } => f.write_str(text),
+            Self::Protocol(why) => write!(f, "the rendezvous broke the protocol: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for LoginError {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Offline,
+    Connecting,
+    Authenticated,
+    LoggedIn,
+    Stopped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Login,
+    Reconnect,
+    Punch(PunchId),
+    Request(PunchId),
+    HoleProbe(u64),
+    HoleExpiry(u64),
+}
+
+/// What is known of the main connection while there is one.
+#[derive(Clone, Debug, Default)]
+struct Main {
+    local_port: u16,
+    server: Option<SocketAddr>,
+    observed: Option<SocketAddr>,
+    hosts: Vec<IpAddr>,
+    nonce: Nonce,
+    welcome: Option<Welcome>,
+    /// What the login's probes have shown, and how many are still out.
+    observations: Vec<Observation>,
+    probes_out: usize,
+}
+
+/// The machine of one peer.
+///
+/// - getters: [`Self::is_logged_in`], [`Self::observed`], [`Self::mapping`], [`Self::login`], …
+/// - commands: [`Self::start`], [`Self::stop`], [`Self::connect`], [`Self::cancel`],
+///   [`Self::set_allow`], [`Self::watch`], [`Self::join`]
+/// - events: `handle_*`
+/// - output: [`Self::poll_action`], [`Self::poll_event`], [`Self::poll_timeout`]
+#[derive(Debug)]
+pub struct Peer {
+    config: Config,
+    state: State,
+    main: Main,
+    mapping: Mapping,
+    /// Failed logins since the last good one.
+    failures: u32,
+    login_deadline: Option<Instant>,
+    watched: Vec<PeerId>,
+    rooms: Vec<String>,
+    punches: Punches,
+    holes: Holes,
+    timers: Timers<Due>,
+    actions: VecDeque<Action>,
+    events: VecDeque<Event>,
+    random: fastrand::Rng,
+    rests: HashMap<PeerId, Instant>,
+}
+
+impl Peer {
+    /// A peer that does nothing until it is started. `seed` is for jitter alone.
+    pub fn new(config: Config, seed: u64) -> Self {
+        Self {
+            config,
+            state: State::Idle,
+            main: Main::default(),
+            mapping: Mapping::Unknown,
+            failures: 0,
+            login_deadline: None,
+            watched: Vec::new(),
+            rooms: Vec::new(),
+            punches: Punches::default(),
+            holes: Holes::default(),
+            timers: Timers::new(),
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            random: fastrand::Rng::with_seed(seed),
+            rests: HashMap::new(),
+        }
+    }
+
+    // ---- getters ----
+
+    /// Whether the rendezvous has welcomed us.
+    pub fn is_logged_in(&self) -> bool {
+        self.state == State::LoggedIn
+    }
+
+    /// Whether nothing more will happen at the rendezvous.
+    pub fn is_stopped(&self) -> bool {
+        self.state == State::Stopped
+    }
+
+    /// The endpoint at which S sees us.
+    pub fn observed(&self) -> Option<SocketAddr> {
+        self.main.observed
+    }
+
+    /// How our NAT maps, as far as the probes have shown.
+    pub fn mapping(&self) -> Mapping {
+        self.mapping
+    }
+
+    /// How many punches are in progress.
+    pub fn punches(&self) -> usize {
+        self.punches.len()
+    }
+
+    /// How many holes are open.
+    pub fn holes(&self) -> usize {
+        self.holes.len()
+    }
+
+    /// Whether this machine has an address of a family: IPv6, or IPv4.
+    pub fn has_host_address(&self, ipv6: bool) -> bool {
+        self.main.hosts.iter().any(|host| host.is_ipv6() == ipv6)
+    }
+
+    /// Whether a peer is allowed.
+    pub fn permits(&self, peer: &PeerId) -> bool {
+        self.config.allow.permits(peer)
+    }
+
+    /// What to say at login. `nonce` is new and unguessable each time.
+    pub fn login(&mut self, local_port: u16, hosts: Vec<IpAddr>, nonce: Nonce) -> Login {
+        self.main = Main { local_port, nonce, hosts: hosts.clone(), ..Main::default() };
+        self.punches.forget_introductions();
+        Login {
+            reachable: self.config.reachable,
+            nonce,
+            local_port,
+            hosts,
+            allow: self.config.allow.clone(),
+            agent: self.config.agent.clone(),
+        }
+    }
+
+    // ---- commands ----
+
+    /// Logs in.
+    pub fn start(&mut self, now: Instant) {
+        if self.state == State::Idle {
+            self.dial(now);
+        }
+    }
+
+    /// Logs out for good. Punches that are released go on.
+    pub fn stop(&mut self, now: Instant) {
+        if self.state != State::Stopped {
+            self.enter(State::Stopped, "stopped");
+            self.actions.push_back(Action::CloseMain);
+            self.settle(now);
+        }
+    }
+
+    /// Replaces the consent.
+    pub fn set_allow(&mut self, allow: Allow) {
+        self.config.allow = allow.clone();
+        if self.may_ask() {
+            self.send(Message::Allow(allow));
+        }
+    }
+
+    /// Asks to hear who of these comes and goes; replaces an earlier list.
+    pub fn watch(&mut self, peers: Vec<PeerId>) {
+        self.watched = peers;
+        if self.may_ask() {
+            self.send(Message::Watch { peers: self.watched.clone() });
+        }
+    }
+
+    /// Enters a room.
+    pub fn join(&mut self, room: String) {
+        if self.may_ask() {
+            self.send(Message::Join { room: room.clone() });
+        }
+        self.rooms.push(room);
+    }
+
+    // ---- events of the main connection ----
+
+    /// The handshake is done and the login is sent: requests may follow it at once.
+    pub fn handle_channel(&mut self, server: SocketAddr, now: Instant) {
+        if self.state != State::Connecting {
+            return;
+        }
+        self.main.server = Some(server);
+        self.enter(State::Authenticated, "handshake done");
+        if !self.watched.is_empty() {
+            self.send(Message::Watch { peers: self.watched.clone() });
+        }
+        for room in self.rooms.clone() {
+            self.send(Message::Join { room });
+        }
+        self.ask_for_waiting(now);
+    }
+
+    /// A message came over the main connection.
+    pub fn handle_message(&mut self, message: Message, now: Instant) {
+        log::trace!("main connection: {message:?}");
+        match message {
+            Message::Welcome(welcome) => self.handle_welcome(welcome, now),
+            Message::Refused(refused) => self.handle_refused(refused, now),
+            Message::Closing { code, text } => {
+                self.actions.push_back(Action::CloseMain);
+                self.handle_main_lost(LoginError::Closed { code, text }, now);
+            }
+            Message::Prepare { tag, round } => self.handle_prepare(tag, round, now),
+            Message::Release(release) => self.handle_release(&release, now),
+            Message::Cancelled { introduction, code } => {
+                self.handle_cancelled(introduction, code, now);
+            }
+            Message::Presence { peer, online, room } => {
+                self.events.push_back(Event::Presence { peer, online, room });
+            }
+            Message::Ping(value) => self.send(Message::Pong(value)),
+            // Not for a peer, or not known to this version.
+            _ => {}
+        }
+        self.settle(now);
+    }
+
+    /// The main connection is lost, or could not be made.
+    pub fn handle_main_lost(&mut self, error: LoginError, now: Instant) {
+        if matches!(self.state, State::Idle | State::Offline | State::Stopped) {
+            return;
+        }
+        self.clear_login_deadline();
+        self.forget_requests();
+        let retry_in = (self.config.reconnect && !error.is_final()).then(|| self.backoff());
+        match retry_in {
+            Some(delay) => {
+                self.enter(State::Offline, "lost");
+                self.timers.set(now + delay, Due::Reconnect);
+            }
+            None => self.enter(State::Stopped, "lost for good"),
+        }
+        self.events.push_back(Event::LoggedOut { error, retry_in });
+        self.settle(now);
+    }
+
+    /// A probe from the main port has been answered, or has failed.
+    pub fn handle_main_probe(&mut self, to: SocketAddr, mapped: Option<SocketAddr>) {
+        if let Some(mapped) = mapped {
+            self.main.observations.push(Observation { destination: to, mapped });
+        }
+        self.main.probes_out = self.main.probes_out.saturating_sub(1);
+        if self.main.probes_out == 0 && self.is_logged_in() {
+            self.learn_mapping();
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((at, due)) = self.timers.expire(now) {
+            match due {
+                Due::Login => {
+                    self.login_deadline = None;
+                    self.actions.push_back(Action::CloseMain);
+                    self.handle_main_lost(LoginError::TimedOut, now);
+                }
+                Due::Reconnect => self.dial(now),
+                Due::Punch(punch) => self.expire_punch(punch, at, now),
+                Due::Request(punch) => self.expire_request(punch, now),
+                Due::HoleProbe(tag) => self.actions.push_back(Action::ProbeHole { tag }),
+                Due::HoleExpiry(tag) => self.expire_hole(tag),
+            }
+        }
+        self.settle(now);
+    }
+
+    // ---- output ----
+
+    /// What to do now.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// What has happened.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`] at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    // ---- login ----
+
+    fn dial(&mut self, now: Instant) {
+        if !matches!(self.state, State::Idle | State::Offline) {
+            return;
+        }
+        self.enter(State::Connecting, "dial");
+        let deadline = now + limits::LOGIN_TIME;
+        self.login_deadline = Some(deadline);
+        self.timers.set(deadline, Due::Login);
+        self.actions.push_back(Action::DialMain);
+    }
+
+    fn handle_welcome(&mut self, welcome: Welcome, now: Instant) {
+        if self.state != State::Authenticated {
+            return;
+        }
+        self.clear_login_deadline();
+        self.failures = 0;
+        self.enter(State::LoggedIn, "welcome");
+        self.main.observed = Some(welcome.observed);
+        self.events
+            .push_back(Event::LoggedIn { observed: welcome.observed, text: welcome.text.clone() });
+        self.main.welcome = Some(welcome);
+        self.probe_mapping();
+        self.ask_for_waiting(now);
+    }
+
+    /// Looks at our own NAT from the main port: once for each hole endpoint.
+    fn probe_mapping(&mut self) {
+        let (Some(server), Some(observed)) = (self.main.server, self.main.observed) else { return };
+        self.main.observations = vec![Observation { destination: server, mapped: observed }];
+        let endpoints = self.hole_endpoints();
+        self.main.probes_out = endpoints.len();
+        if self.main.local_port == 0 || endpoints.is_empty() {
+            return self.learn_mapping();
+        }
+        for to in endpoints {
+            self.actions.push_back(Action::ProbeMain { to });
+        }
+    }
+
+    fn learn_mapping(&mut self) {
+        let main = &self.main;
+        let mapping = classify_mapping(&main.observations, main.local_port, &main.hosts);
+        let hosts = main.hosts.clone();
+        self.mapping = mapping;
+        self.events.push_back(Event::MappingKnown(mapping));
+        if mapping != Mapping::Unknown {
+            self.send(Message::Update { mapping, hosts });
+        }
+    }
+
+    /// Where S answers STUN, as we can reach it.
+    fn hole_endpoints(&self) -> Vec<SocketAddr> {
+        let (Some(server), Some(welcome)) = (self.main.server, &self.main.welcome) else {
+            return Vec::new();
+        };
+        let mut endpoints = Vec::new();
+        for hole in welcome.holes.iter().take(limits::HOLE_ENDPOINTS) {
+            let ip = if hole.ip().is_unspecified() { server.ip() } else { hole.ip() };
+            let endpoint = SocketAddr::new(ip, hole.port());
+            let reachable = endpoint.is_ipv4() == server.is_ipv4()
+                || self.main.hosts.iter().any(|host| host.is_ipv4() == endpoint.is_ipv4());
+            if reachable && !endpoints.contains(&endpoint) {
+                endpoints.push(endpoint);
+            }
+        }
+        endpoints
+    }
+
+    /// The hole endpoint for fresh holes: of the family in which S sees us.
+    fn hole_endpoint(&self) -> Option<SocketAddr> {
+        let server = self.main.server?;
+        self.hole_endpoints().into_iter().find(|hole| hole.is_ipv4() == server.is_ipv4())
+    }
+
+    fn backoff(&mut self) -> Duration {
+        let doubled = limits::RECONNECT_FIRST * 2u32.pow(self.failures.min(10));
+        self.failures += 1;
+        let longest = doubled.min(limits::RECONNECT_LONGEST).as_millis() as u64;
+        // Full jitter, so that the peers of a rendezvous that restarts don't come in step; but never
+        // at once, or a rendezvous that refuses would be asked in a loop.
+        Duration::from_millis(self.random.u64(longest / 10..=longest))
+    }
+
+    fn clear_login_deadline(&mut self) {
+        if let Some(at) = self.login_deadline.take() {
+            self.timers.clear(at, Due::Login);
+        }
+    }
+
+    fn may_ask(&self) -> bool {
+        matches!(self.state, State::Authenticated | State::LoggedIn)
+    }
+
+    fn send(&mut self, message: Message) {
+        self.actions.push_back(Action::Send(message));
+    }
+
+    fn enter(&mut self, state: State, why: &str) {
+        log::debug!("peer id={}: {:?} -> {state:?}: {why}", self.config.id, self.state);
+        self.state = state;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,516 @@
+//! One punch: one introduction worked by one peer, until one connection is proved to lead to the
+//! other, or none can be made.
+//!
+//! ```text
+//!                 release              established           answer read
+//! Waiting ──────────────────▶ Dialling ─────────────▶ (path) ───────────▶ Ended(Connected)
+//!    ▲                           │ round over
+//!    └────────── next round ─────┤
+//!                                └── last round over, cancelled, refused ▶ Ended(Failed)
+//! ```
+//!
+//! The controller offers the handshake on every connection that comes about and takes the first that
+//! is answered; the controlled peer answers the first offer and holds the others back, until the
+//! controller's first record confirms its choice. So the choice costs no round trip, and two winners
+//! can't be. Whatever isn't needed any more is closed after the winner stands, never before: a dial
+//! that has not failed is the hole.
+
+pub mod candidates;
+mod conns;
+pub mod report;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use self::candidates::{OwnAddresses, worth_dialling};
+use self::conns::{Conn, ConnState, Target};
+pub use self::report::{
+    DialEnd, DialReport, Opened, Outcome, PunchError, Report, RoundReport, Winner,
+};
+use crate::identity::PeerId;
+use crate::limits;
+use crate::proto::timers::Timers;
+use crate::wire::message::{Candidate, Mapping, Port, Release, Role};
+use slab::Slab;
+
+/// A connection of a punch, from its first SYN on. Means something within its punch alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub u32);
+
+/// What the driver has to do for a punch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// connect() from a local port; tell [`Punch::handle_established`] or
+    /// [`Punch::handle_dial_failed`] what comes of it.
+    Dial {
+        /// The connection's name from now on.
+        conn: ConnId,
+        /// From which local port.
+        from: Port,
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// Controller: send the offer; tell [`Punch::handle_proved`] when it is answered.
+    Offer(ConnId),
+    /// Controlled: say which introduction the connection belongs to, and await the offer.
+    Claim(ConnId),
+    /// Controlled: answer the offer that was held back; tell [`Punch::handle_proved`].
+    Answer(ConnId),
+    /// Close the connection or the dial.
+    Close(ConnId),
+    /// Controller: tell S how the round ended.
+    RoundOver(u8),
+}
+
+/// Why a dial failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DialError {
+    /// ECONNREFUSED: an RST or an ICMP port-unreachable.
+    Refused,
+    /// EHOSTUNREACH and the like, from the network.
+    Unreachable,
+    /// connect() itself found no route.
+    NoRoute,
+    /// EADDRNOTAVAIL: the four-tuple is taken, wait for accept.
+    Taken,
+    /// ETIMEDOUT.
+    TimedOut,
+    /// EMFILE, ENFILE, ENOBUFS, EAGAIN: this machine has no more.
+    Exhausted,
+    /// Anything else.
+    Other,
+}
+
+/// Why a connection that stood is gone before it was proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PathError {
+    /// Closed or reset.
+    Lost,
+    /// Whoever answered isn't the peer, or says nothing.
+    Stranger,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// Dial what was released.
+    Start,
+    /// Dial a target again.
+    Retry(u32),
+    /// The proof of a connection must be in.
+    Proof(ConnId),
+    /// The round is over.
+    RoundEnd(u8),
+    /// The punch is over, whatever it does.
+    Deadline,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// For S's release, the first or the next.
+    Waiting,
+    /// A round is on.
+    Dialling { round: u8 },
+    /// Controlled: answered on this connection, not confirmed yet.
+    Answered { conn: ConnId },
+    /// Nothing more will happen.
+    Ended,
+}
+
+/// The machine of one punch.
+///
+/// - commands: [`Self::cancel`], [`Self::fail`]
+/// - events: `handle_*`
+/// - output: [`Self::poll_action`], [`Self::poll_timeout`], and [`Self::report`], whose outcome is no
+///   longer pending once the punch has ended
+#[derive(Debug)]
+pub struct Punch {
+    role: Role,
+    phase: Phase,
+    round: u8,
+    started: Instant,
+    own: OwnAddresses,
+    /// What a delayed release will dial.
+    held: Vec<Candidate>,
+    from: Port,
+    targets: Vec<Target>,
+    conns: Slab<Conn>,
+    timers: Timers<Due>,
+    actions: VecDeque<Action>,
+    jitter: fastrand::Rng,
+    report: Report,
+}
+
+impl Punch {
+    /// A punch that waits for its first release. For the controller, `now` is when it asked.
+    pub fn new(peer: PeerId, role: Role, mapping: Mapping, seed: u64, now: Instant) -> Self {
+        let mut timers = Timers::new();
+        timers.set(now + limits::INTRODUCTION_TIME, Due::Deadline);
+        Self {
+            role,
+            phase: Phase::Waiting,
+            round: 0,
+            started: now,
+            own: OwnAddresses::default(),
+            held: Vec::new(),
+            from: Port::Main,
+            targets: Vec::new(),
+            conns: Slab::new(),
+            timers,
+            actions: VecDeque::new(),
+            jitter: fastrand::Rng::with_seed(seed),
+            report: Report {
+                peer,
+                role,
+                introduction: None,
+                mapping,
+                remote_mapping: Mapping::Unknown,
+                rounds: Vec::new(),
+                outcome: Outcome::Pending,
+                released_after: None,
+                elapsed: Duration::ZERO,
+            },
+        }
+    }
+
+    // ---- getters ----
+
+    /// The story so far.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Which side we are.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// The round that was released last; 0 before the first.
+    pub fn round(&self) -> u8 {
+        self.round
+    }
+
+    /// Where the current round dials, and from which port: an accepted connection from there is ours.
+    pub fn targets(&self) -> impl Iterator<Item = (Port, SocketAddr)> + '_ {
+        self.targets.iter().map(|target| (target.from, target.candidate.address))
+    }
+
+    /// Whether the controlled peer may answer an offer on this connection now. If not, hold it.
+    pub fn may_answer(&self) -> bool {
+        self.role == Role::Controlled
+            && matches!(self.phase, Phase::Waiting | Phase::Dialling { .. })
+    }
+
+    // ---- events ----
+
+    /// S released a round: dial, all candidates at once.
+    pub fn handle_release(&mut self, release: &Release, own: OwnAddresses, now: Instant) {
+        let stale = release.round <= self.round || release.round > limits::ROUNDS;
+        if stale || !matches!(self.phase, Phase::Waiting | Phase::Dialling { .. }) {
+            return;
+        }
+        let after = now.saturating_duration_since(self.started);
+        self.report.released_after.get_or_insert(after);
+        self.report.introduction = Some(release.introduction);
+        self.report.remote_mapping = release.mapping;
+        self.round = release.round;
+        self.own = own;
+        self.from = release.from;
+        self.held = worth_dialling(&release.candidates, &self.own);
+        self.report.rounds.push(RoundReport {
+            round: release.round,
+            from: release.from,
+            dials: Vec::new(),
+            accepted: 0,
+        });
+        self.enter(Phase::Dialling { round: release.round }, "released");
+        let delay = Duration::from_micros(u64::from(release.delay)).min(limits::RELEASE_DELAY);
+        self.timers.set(now + delay + limits::ROUND_TIME, Due::RoundEnd(release.round));
+        if delay.is_zero() {
+            self.start(now);
+        } else {
+            self.timers.set(now + delay, Due::Start);
+        }
+    }
+
+    /// A dial connected.
+    pub fn handle_established(
+        &mut self,
+        conn: ConnId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        now: Instant,
+    ) {
+        let Some(entry) = self.conns.get_mut(conn.0 as usize) else { return };
+        entry.establish(local, remote, now);
+        self.prove(conn, now);
+    }
+
+    /// Our listener accepted a connection that belongs to this punch.
+    pub fn handle_accepted(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Option<ConnId> {
+        if self.is_ended() || self.conns.len() >= limits::CANDIDATES * 2 + limits::ROUNDS as usize {
+            return None;
+        }
+        let conn = ConnId(self.conns.insert(Conn::accepted(self.round, local, remote, now)) as u32);
+        if let Some(round) = self.report.rounds.last_mut() {
+            round.accepted += 1;
+        }
+        self.prove(conn, now);
+        Some(conn)
+    }
+
+    /// A dial failed; its socket is closed.
+    pub fn handle_dial_failed(&mut self, conn: ConnId, error: DialError, now: Instant) {
+        let Some(entry) = self.conns.try_remove(conn.0 as usize) else { return };
+        let Some(index) = entry.target() else { return };
+        let target = &mut self.targets[index as usize];
+        if let Some(delay) = target.fail(error, &mut self.jitter) {
+            self.timers.set(now + delay, Due::Retry(index));
+        }
+        self.end_round_if_hopeless(now);
+    }
+
+    /// A connection that stood is gone; its socket is closed.
+    pub fn handle_path_lost(&mut self, conn: ConnId, error: PathError, now: Instant) {
+        let Some(entry) = self.conns.try_remove(conn.0 as usize) else { return };
+        if let Some(index) = entry.target() {
+            self.targets[index as usize].end = match error {
+                PathError::Lost => DialEnd::Lost,
+                PathError::Stranger => DialEnd::Stranger,
+            };
+            // Whoever reset the connection may let the next one through; a stranger stays one.
+            if error == PathError::Lost
+                && let Some(delay) =
+                    self.targets[index as usize].fail(DialError::Refused, &mut self.jitter)
+            {
+                self.timers.set(now + delay, Due::Retry(index));
+            }
+        }
+        if self.phase == (Phase::Answered { conn }) {
+            self.answer_another(now);
+        }
+        self.end_round_if_hopeless(now);
+    }
+
+    /// Controlled: an offer on this connection waits until [`Action::Answer`].
+    pub fn handle_offer_held(&mut self, conn: ConnId) {
+        if let Some(entry) = self.conns.get_mut(conn.0 as usize) {
+            entry.state = ConnState::Held;
+        }
+    }
+
+    /// The handshake on a connection is complete: for the controller it has won; for the controlled it
+    /// is answered. Returns whether the connection is still wanted.
+    pub fn handle_proved(&mut self, conn: ConnId, now: Instant) -> bool {
+        let known = self.conns.contains(conn.0 as usize);
+        if !known || !matches!(self.phase, Phase::Waiting | Phase::Dialling { .. }) {
+            return false;
+        }
+        match self.role {
+            Role::Controller => self.win(conn, now),
+            Role::Controlled => self.enter(Phase::Answered { conn }, "answered"),
+        }
+        true
+    }
+
+    /// Controlled: the controller's first record has come over the answered connection.
+    pub fn handle_confirmed(&mut self, conn: ConnId, now: Instant) {
+        if self.phase == (Phase::Answered { conn }) {
+            self.win(conn, now);
+        }
+    }
+
+    /// S said that it is over, or the request was refused.
+    pub fn fail(&mut self, error: PunchError, now: Instant) {
+        if !self.is_ended() && !matches!(self.phase, Phase::Answered { .. }) {
+            self.end(Outcome::Failed(error), now);
+        }
+    }
+
+    /// The application doesn't want the connection any more.
+    pub fn cancel(&mut self, now: Instant) {
+        if !self.is_ended() {
+            self.end(Outcome::Failed(PunchError::Cancelled), now);
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((_, due)) = self.timers.expire(now) {
+            match due {
+                Due::Start => self.start(now),
+                Due::Retry(index) => self.dial(index),
+                Due::Proof(conn) => self.expire_proof(conn, now),
+                Due::RoundEnd(round) => self.end_round(round, now),
+                Due::Deadline => self.end(Outcome::Failed(PunchError::NoConnection), now),
+            }
+        }
+    }
+
+    // ---- output ----
+
+    /// What to do now.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`] at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    // ---- a round ----
+
+    fn start(&mut self, now: Instant) {
+        let Phase::Dialling { round } = self.phase else { return };
+        for candidate in std::mem::take(&mut self.held) {
+            let index = self.targets.len() as u32;
+            self.targets.push(Target::new(round, self.from, candidate));
+            self.dial(index);
+        }
+        self.end_round_if_hopeless(now);
+    }
+
+    fn dial(&mut self, index: u32) {
+        if !matches!(self.phase, Phase::Waiting | Phase::Dialling { .. }) {
+            return;
+        }
+        let target = &mut self.targets[index as usize];
+        // A target of an earlier round keeps the dial that it has, and gets no new ones.
+        if target.round != self.round {
+            return;
+        }
+        target.attempts += 1;
+        target.end = DialEnd::Pending;
+        let (from, to) = (target.from, target.candidate.address);
+        let conn = ConnId(self.conns.insert(Conn::dialling(index, target.round)) as u32);
+        self.actions.push_back(Action::Dial { conn, from, to });
+    }
+
+    fn prove(&mut self, conn: ConnId, now: Instant) {
+        if !matches!(self.phase, Phase::Waiting | Phase::Dialling { .. }) {
+            return;
+        }
+        self.timers.set(now + limits::PROOF_TIME, Due::Proof(conn));
+        self.actions.push_back(match self.role {
+            Role::Controller => Action::Offer(conn),
+            Role::Controlled => Action::Claim(conn),
+        });
+    }
+
+    fn expire_proof(&mut self, conn: ConnId, now: Instant) {
+        let Some(entry) = self.conns.get(conn.0 as usize) else { return };
+        // The slot may have been taken again since: a younger connection has its own timer.
+        if entry.is_unproved_since(now, limits::PROOF_TIME) {
+            self.actions.push_back(Action::Close(conn));
+            self.handle_path_lost(conn, PathError::Stranger, now);
+        }
+    }
+
+    /// The controller leads: it asks for the next round when its own is over. A connection that is
+    /// being proved gets its time first.
+    fn end_round(&mut self, round: u8, now: Instant) {
+        if self.phase != (Phase::Dialling { round }) || self.role != Role::Controller {
+            return;
+        }
+        if self.conns.iter().any(|(_, conn)| conn.state == ConnState::Proving) {
+            self.timers.set(now + limits::PROOF_TIME / 4, Due::RoundEnd(round));
+            return;
+        }
+        self.actions.push_back(Action::RoundOver(round));
+        if round >= limits::ROUNDS {
+            self.end(Outcome::Failed(PunchError::NoConnection), now);
+        } else {
+            self.enter(Phase::Waiting, "round over");
+        }
+    }
+
+    /// No need to wait for the end of a round in which nothing is left to hope for.
+    fn end_round_if_hopeless(&mut self, now: Instant) {
+        let Phase::Dialling { round } = self.phase else { return };
+        let hopeless = self.held.is_empty()
+            && self.conns.is_empty()
+            && self.targets.iter().all(|target| target.round != round || target.is_given_up());
+        // Without a single candidate the other side may still reach us.
+        if hopeless && self.targets.iter().any(|target| target.round == round) {
+            self.end_round(round, now);
+        }
+    }
+
+    // ---- the end ----
+
+    fn answer_another(&mut self, now: Instant) {
+        let round = self.round;
+        let held = self.conns.iter().find(|(_, conn)| conn.state == ConnState::Held);
+        match held.map(|(index, _)| ConnId(index as u32)) {
+            Some(conn) => {
+                self.enter(Phase::Dialling { round }, "the answered connection was lost");
+                self.actions.push_back(Action::Answer(conn));
+            }
+            None => self.end(Outcome::Failed(PunchError::Lost), now),
+        }
+    }
+
+    fn win(&mut self, conn: ConnId, now: Instant) {
+        let entry = self.conns.remove(conn.0 as usize);
+        if let Some(index) = entry.target() {
+            self.targets[index as usize].end = DialEnd::Won;
+        }
+        let kind = match entry.target() {
+            Some(index) => Some(self.targets[index as usize].candidate.kind),
+            None => self
+                .targets
+                .iter()
+                .find(|target| Some(target.candidate.address) == entry.remote())
+                .map(|target| target.candidate.kind),
+        };
+        let winner = entry.winner(kind, self.started);
+        self.end(Outcome::Connected(winner), now);
+    }
+
+    fn end(&mut self, outcome: Outcome, now: Instant) {
+        for (index, conn) in &self.conns {
+            if let (Some(target), true) = (conn.target(), conn.is_established()) {
+                self.targets[target as usize].end = DialEnd::Spare;
+            }
+            self.actions.push_back(Action::Close(ConnId(index as u32)));
+        }
+        self.conns.clear();
+        self.timers = Timers::new();
+        for target in self.targets.drain(..) {
+            let rounds = &mut self.report.rounds;
+            if let Some(round) = rounds.iter_mut().find(|round| round.round == target.round) {
+                round.dials.push(target.into_report());
+            }
+        }
+        self.report.outcome = outcome;
+        self.report.elapsed = now.saturating_duration_since(self.started);
+        self.enter(Phase::Ended, "over");
+    }
+
+    fn enter(&mut self, phase: Phase, why: &str) {
+        debug_assert!(self.phase != Phase::Ended, "a punch that has ended does not begin again");
+        log::debug!(
+            "punch peer={} introduction={:?}: {:?} -> {phase:?}: {why}",
+            self.report.peer,
+            self.report.introduction,
+            self.phase
+        );
+        self.phase = phase;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! Two peers are brought together: asked, gathered, released, ended.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::release::compose;
+use super::sessions::SessionId;
+use super::table::{Due, Introduction, IntroductionId, ROLES, Side, Source, chosen_tag, other};
+use super::{ProbeVerdict, Rendezvous};
+use crate::identity::PeerId;
+use crate::limits;
+use crate::wire::message::{Message, Role, RoundResult};
+use crate::wire::refusal::RefusalCode;
+use crate::wire::stun::Probe;
+
+/// How an introduction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Connected,
+    /// All rounds failed.
+    Failed,
+    TimedOut,
+    /// By this side.
+    GivenUp(Role),
+    /// The session of this side is gone.
+    Vanished(Role),
+}
+
+/// A request for an introduction.
+#[derive(Clone, Copy)]
+pub(super) struct Request {
+    pub(super) number: u32,
+    pub(super) peer: PeerId,
+    pub(super) fresh: bool,
+}
+
+impl Rendezvous {
+    pub(super) fn handle_introduce(&mut self, asker: SessionId, request: Request, now: Instant) {
+        match self.check_request(asker, request) {
+            Ok(controlled) => self.introduce(asker, controlled, request, now),
+            Err(code) => self.refuse(asker, request.number, code),
+        }
+    }
+
+    /// The session to introduce the asker to. What is asked of others comes after the consent, so
+    /// that a stranger's answer depends on nothing that it must not learn.
+    fn check_request(&self, asker: SessionId, request: Request) -> Result<SessionId, RefusalCode> {
+        let me = self.sessions.live(asker);
+        if request.number == 0 || self.introductions.has_request(asker, request.number) {
+            return Err(RefusalCode::Protocol);
+        }
+        if me.id == request.peer {
+            return Err(RefusalCode::Yourself);
+        }
+        if self.is_full(asker) {
+            return Err(RefusalCode::Busy);
+        }
+        let controlled = self.consenting_session(&request.peer, &me.id)?;
+        if self.is_full(controlled) || self.introductions.len() >= self.config.limits.introductions
+        {
+            return Err(RefusalCode::Busy);
+        }
+        Ok(controlled)
+    }
+
+    fn is_full(&self, session: SessionId) -> bool {
+        let limit = self.config.limits.introductions_per_session;
+        self.sessions.live(session).introductions.len() >= limit
+    }
+
+    /// "Online, and doesn't allow you" and "never heard of" are one answer.
+    fn consenting_session(&self, peer: &PeerId, asker: &PeerId) -> Result<SessionId, RefusalCode> {
+        if let Some(id) = self.sessions.reachable(peer) {
+            let permits = self.sessions.live(id).consent.permits(asker);
+            return permits.then_some(id).ok_or(RefusalCode::NotAllowed);
+        }
+        match self.departed.get(peer) {
+            Some(consent) if consent.permits(asker) => Err(RefusalCode::Offline),
+            _ => Err(RefusalCode::NotAllowed),
+        }
+    }
+
+    fn introduce(
+        &mut self,
+        controller: SessionId,
+        controlled: SessionId,
+        request: Request,
+        now: Instant,
+    ) {
+        let id = self.introductions.next_id();
+        let sides = self.first_round(id, controller, controlled, request);
+        let token = self.tokens.of_introduction(id);
+        let late = now + self.config.limits.hole_time;
+        let deadline = now + self.config.limits.introduction_time;
+        self.introductions.insert(id, request.number, token, sides, late, deadline);
+        for session in [controller, controlled] {
+            self.sessions.live_mut(session).introductions.insert(id);
+        }
+        self.stats.introductions_started += 1;
+        log::info!(
+            "introduced introduction={id} controller={controller} controlled={controlled} \
+             request={} peer={} fresh={}",
+            request.number,
+            request.peer,
+            request.fresh
+        );
+        self.gather(id);
+    }
+
+    /// From which port each side dials first: from the main one, where that will do.
+    fn first_round(
+        &self,
+        id: IntroductionId,
+        controller: SessionId,
+        controlled: SessionId,
+        request: Request,
+    ) -> (Side, Side) {
+        let fresh_hole = Source::Awaited { tag: chosen_tag(id, 1) };
+        let needs_hole = |session| self.sessions.live(session).needs_hole();
+        let source = if request.fresh {
+            Source::Awaited { tag: u64::from(request.number) }
+        } else if needs_hole(controller)
+            || self.introductions.main_ports_are_taken(controller, controlled)
+        {
+            fresh_hole
+        } else {
+            Source::Main
+        };
+        let theirs = if needs_hole(controlled) { fresh_hole } else { Source::Main };
+        (Side { session: controller, source }, Side { session: controlled, source: theirs })
+    }
+
+    /// Asks for the holes of a round, and releases the round at once if it needs none.
+    fn gather(&mut self, id: IntroductionId) {
+        let Some(introduction) = self.introductions.get(id) else { return };
+        for role in ROLES {
+            let Side { session, source } = *introduction.side(role);
+            if let Some(tag) = source.tag_to_prepare() {
+                let prepare = Message::Prepare { tag, round: introduction.round };
+                self.outbox.send(self.sessions.live(session).link, prepare);
+            }
+        }
+        self.release_if_gathered(id);
+    }
+
+    /// A hole has shown, or so a probe says.
+    pub(super) fn handle_hole(
+        &mut self,
+        session: SessionId,
+        probe: &Probe,
+        mapped: SocketAddr,
+    ) -> ProbeVerdict {
+        let found = self.introductions.find_hole(session, probe.tag, probe.round);
+        let Some((id, role)) = found else { return ProbeVerdict::Unknown };
+        if self.introductions.get(id).is_some_and(|introduction| !introduction.is_released()) {
+            self.introductions.set_hole(id, role, probe.local_port, mapped);
+            self.release_if_gathered(id);
+        }
+        ProbeVerdict::Tied
+    }
+
+    fn release_if_gathered(&mut self, id: IntroductionId) {
+        if self.introductions.get(id).is_some_and(Introduction::is_gathered) {
+            self.release(id);
+        }
+    }
+
+    /// Tells both sides to dial, in the same instant; the farther one first.
+    fn release(&mut self, id: IntroductionId) {
+        self.introductions.release(id);
+        let Some(introduction) = self.introductions.get(id) else { return };
+        let session = |role| self.sessions.live(introduction.side(role).session);
+        let far_first = |role| std::cmp::Reverse(session(role).round_trip);
+        let mut roles = ROLES;
+        roles.sort_by_key(|role| far_first(*role));
+        for role in roles {
+            let (me, peer) = (session(role), session(other(role)));
+            let longest_delay = self.config.limits.release_delay;
+            let release = compose(id, introduction, role, me, peer, longest_delay);
+            self.outbox.send(me.link, Message::Release(Box::new(release)));
+        }
+        self.stats.count_release(introduction.round);
+    }
+
+    pub(super) fn handle_outcome(
+        &mut self,
+        session: SessionId,
+        number: u64,
+        round: u8,
+        result: RoundResult,
+        now: Instant,
+    ) {
+        let id = IntroductionId(number);
+        let introduction = self.introductions.get(id);
+        let side = introduction.and_then(|it| Some((it, it.role_of(session)?)));
+        let Some((introduction, role)) = side else {
+            return self.handle_stray_outcome(session, number, result);
+        };
+        let is_current = round == introduction.round && introduction.is_released();
+        let is_past = (1..introduction.round).contains(&round);
+        match (role, result) {
+            (_, RoundResult::GivenUp) => self.end(id, Ending::GivenUp(role)),
+            (Role::Controller, RoundResult::Connected) if is_current || is_past => {
+                self.end(id, Ending::Connected);
+            }
+            (Role::Controller, RoundResult::Failed) if is_current => self.next_round(id, now),
+            _ => self.stats.stray_outcomes += 1,
+        }
+    }
+
+    /// Who asks for another round of something that is over, or never was, is told so: it would wait
+    /// for nothing.
+    fn handle_stray_outcome(&mut self, session: SessionId, number: u64, result: RoundResult) {
+        self.stats.stray_outcomes += 1;
+        if result == RoundResult::Failed {
+            let code = RefusalCode::PeerGone;
+            let link = self.sessions.live(session).link;
+            self.outbox.send(link, Message::Cancelled { introduction: number, code });
+        }
+    }
+
+    fn next_round(&mut self, id: IntroductionId, now: Instant) {
+        let Some(introduction) = self.introductions.get(id) else { return };
+        if introduction.round >= limits::ROUNDS {
+            return self.end(id, Ending::Failed);
+        }
+        self.introductions.begin_round(id, now + self.config.limits.hole_time);
+        self.gather(id);
+    }
+
+    /// A session goes away: what is released goes on without S, the rest ends.
+    pub(super) fn abandon(&mut self, session: SessionId) {
+        let Some(gone) = self.sessions.get_mut(session) else { return };
+        for id in std::mem::take(&mut gone.introductions) {
+            let introduction = self.introductions.get(id);
+            if let Some(role) = introduction.and_then(|it| it.role_of(session)) {
+                self.end(id, Ending::Vanished(role));
+            }
+        }
+    }
+
+    pub(super) fn expire_introductions(&mut self, now: Instant) {
+        while let Some((id, due)) = self.introductions.expire(now) {
+            match due {
+                Due::Holes => {
+                    self.stats.holes_missed += self.introductions.fall_back(id);
+                    self.release(id);
+                }
+                Due::Whole => self.end(id, Ending::TimedOut),
+            }
+        }
+    }
+
+    /// The one way in which an introduction ends.
+    fn end(&mut self, id: IntroductionId, ending: Ending) {
+        let Some(introduction) = self.introductions.remove(id) else { return };
+        for role in ROLES {
+            let session = introduction.side(role).session;
+            self.sessions.live_mut(session).introductions.remove(&id);
+        }
+        log::info!("ended introduction={id} round={} how={ending:?}", introduction.round);
+        let ends = &mut self.stats;
+        match ending {
+            Ending::Connected => ends.introductions_connected += 1,
+            Ending::Failed => ends.introductions_failed += 1,
+            Ending::TimedOut => ends.introductions_timed_out += 1,
+            Ending::GivenUp(_) => ends.introductions_given_up += 1,
+            Ending::Vanished(_) => ends.introductions_abandoned += 1,
+        }
+        match ending {
+            Ending::Failed | Ending::TimedOut => {
+                for role in ROLES {
+                    self.cancel(id, &introduction, role, RefusalCode::NoConnection);
+                }
+            }
+            Ending::GivenUp(role) => {
+                self.cancel(id, &introduction, other(role), RefusalCode::PeerGone);
+            }
+            Ending::Vanished(role) if !introduction.is_released() => {
+                self.cancel(id, &introduction, other(role), RefusalCode::PeerGone);
+            }
+            Ending::Vanished(_) | Ending::Connected => {}
+        }
+    }
+
+    /// Tells one side that it is over. Before the first release, the controller knows the number of
+    /// its request alone.
+    fn cancel(
+        &mut self,
+        id: IntroductionId,
+        introduction: &Introduction,
+        role: Role,
+        code: RefusalCode,
+    ) {
+        let session = introduction.side(role).session;
+        if role == Role::Controller && !introduction.was_released() {
+            return self.refuse(session, introduction.request, code);
+        }
+        let link = self.sessions.live(session).link;
+        self.outbox.send(link, Message::Cancelled { introduction: id.0, code });
+    }
+}

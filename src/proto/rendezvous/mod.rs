@@ -1,0 +1,438 @@
+//! The rendezvous machine S: who is logged in, who may meet whom, who hears of whom.
+//!
+//! ```text
+//! login ────▶ sessions ◀──── probe from a hole port
+//!                │                    │
+//! message ──▶ consent ──▶ introductions: gather holes ─▶ release both sides ─▶ ended
+//!                └──────▶ presence: watchers, rooms
+//! ```
+//!
+//! A session costs a slab slot and no timer. Each operation takes O(1) or O(log n), apart from the
+//! messages that it must send, and the number of those is bounded. Whatever names a session (a place,
+//! an introduction, a watch, a room) is taken back before the session goes.
+//!
+//! What a peer is asked to open a hole for is named by a tag. In a tag that S chooses the top bit is
+//! set, then come the number of the introduction and, in the two lowest bits, the round. A tag
+//! without that bit is the number of the peer's own request; 0 is the main port.
+
+mod config;
+mod consent;
+mod introductions;
+mod presence;
+mod release;
+mod sessions;
+mod stats;
+mod table;
+mod tokens;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+pub use self::config::{Config, Limits};
+use self::consent::{Consent, Departed};
+use self::introductions::Request;
+use self::presence::Presence;
+pub use self::sessions::SessionId;
+use self::sessions::{Session, Sessions};
+pub use self::stats::Stats;
+use self::table::Introductions;
+use self::tokens::Tokens;
+use crate::identity::{PeerId, PublicKey};
+use crate::wire::message::{Login, Message, Refused, Welcome};
+use crate::wire::refusal::{ClosingCode, RefusalCode};
+use crate::wire::stun::Probe;
+
+/// The driver's name of a main connection. It means nothing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub u64);
+
+/// What the driver has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send a message over a main connection.
+    Send {
+        /// Which connection.
+        link: LinkId,
+        /// What.
+        message: Message,
+    },
+    /// Send [`Message::Closing`] as the last frame, and close once it is out. The session has ended
+    /// already.
+    Close {
+        /// Which connection.
+        link: LinkId,
+        /// Why.
+        code: ClosingCode,
+        /// The same for a person; may be empty.
+        text: String,
+    },
+}
+
+/// Whether a probe belongs to something here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProbeVerdict {
+    /// It does.
+    Tied,
+    /// It doesn't, or not yet: the peer's request may still be on its way.
+    Unknown,
+}
+
+/// The machine of a rendezvous.
+///
+/// - getters: [`Self::stats`], [`Self::sessions`], [`Self::introductions`], …
+/// - commands: [`Self::set_config`], [`Self::drain`]
+/// - events: `handle_*`
+/// - output: [`Self::poll_action`], [`Self::poll_timeout`]
+#[derive(Debug)]
+pub struct Rendezvous {
+    config: Config,
+    tokens: Tokens,
+    sessions: Sessions,
+    introductions: Introductions,
+    presence: Presence,
+    departed: Departed,
+    draining: bool,
+    outbox: Outbox,
+    stats: Stats,
+}
+
+impl Rendezvous {
+    /// A rendezvous without sessions. Its tokens derive from the seed, which must be new for each
+    /// start and known to nobody.
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        Self {
+            config,
+            tokens: Tokens::new(seed),
+            sessions: Sessions::default(),
+            introductions: Introductions::default(),
+            presence: Presence::default(),
+            departed: Departed::default(),
+            draining: false,
+            outbox: Outbox::default(),
+            stats: Stats::default(),
+        }
+    }
+
+    // ---- getters ----
+
+    /// What has been done so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// How many introductions are in progress.
+    pub fn introductions(&self) -> usize {
+        self.introductions.len()
+    }
+
+    /// How many watches there are, in all sessions.
+    pub fn watches(&self) -> usize {
+        self.presence.watches()
+    }
+
+    /// How many rooms have members.
+    pub fn rooms(&self) -> usize {
+        self.presence.rooms()
+    }
+
+    /// How many departed peers' consent is remembered.
+    pub fn departed(&self) -> usize {
+        self.departed.len()
+    }
+
+    // ---- commands ----
+
+    /// Replaces the configuration. What is in progress keeps its deadlines; lower bounds hold for
+    /// what comes.
+    pub fn set_config(&mut self, config: Config) {
+        self.config = config;
+    }
+
+    /// Closes all sessions, and grants no login any more. Connections between peers live on.
+    pub fn drain(&mut self, text: &str, _now: Instant) {
+        log::info!("drained sessions={}", self.sessions.len());
+        self.draining = true;
+        self.stats.logouts += self.sessions.len() as u64;
+        for session in self.sessions.iter() {
+            self.outbox.close(session.link, ClosingCode::ShuttingDown, text);
+        }
+        self.sessions.clear();
+        self.introductions.clear();
+        self.presence = Presence::default();
+        self.departed = Departed::default();
+    }
+
+    // ---- events ----
+
+    /// A peer has proved its key on a main connection that comes from `remote`.
+    ///
+    /// # Errors
+    /// The reason why it is not logged in, to be told in the handshake's stead.
+    pub fn handle_login(
+        &mut self,
+        link: LinkId,
+        remote: SocketAddr,
+        key: PublicKey,
+        mut login: Login,
+        round_trip: Duration,
+        _now: Instant,
+    ) -> Result<SessionId, RefusalCode> {
+        let peer = PeerId::of(&key);
+        if !self.has_place_for(&peer, login.reachable) {
+            log::debug!("login refused link={} peer={peer} code=busy", link.0);
+            self.stats.count_refusal(RefusalCode::Busy);
+            return Err(RefusalCode::Busy);
+        }
+        let (observed, reachable) = (canonical(remote), login.reachable);
+        let earlier = if reachable { self.replace(&peer) } else { None };
+        let agent = std::mem::take(&mut login.agent);
+        let session = Session::new(link, observed, key, peer, login, round_trip);
+        let id = self.sessions.insert(session);
+        log::info!(
+            "login session={id} link={} peer={peer} observed={observed} reachable={reachable} \
+             agent={agent:?}",
+            link.0
+        );
+        self.stats.logins += 1;
+        self.welcome(id);
+        if reachable {
+            self.departed.forget(&peer);
+            self.tell_watchers(peer, &earlier.unwrap_or_default());
+        }
+        Ok(id)
+    }
+
+    /// A message came over a session's main connection.
+    pub fn handle_message(&mut self, session: SessionId, message: Message, now: Instant) {
+        if self.sessions.get(session).is_none() {
+            return log::trace!("session={session} is gone: {message:?}");
+        }
+        log::trace!("session={session}: {message:?}");
+        match message {
+            Message::Introduce { request, peer, fresh } => {
+                self.handle_introduce(session, Request { number: request, peer, fresh }, now);
+            }
+            Message::Outcome { introduction, round, result } => {
+                self.handle_outcome(session, introduction, round, result, now);
+            }
+            Message::Watch { peers } => self.handle_watch(session, peers),
+            Message::Join { room } => self.handle_join(session, &room),
+            Message::Allow(allow) => self.handle_allow(session, Consent::of(allow)),
+            Message::Update { mapping, hosts } => {
+                self.sessions.live_mut(session).update(mapping, hosts);
+            }
+            Message::Ping(value) => {
+                self.outbox.send(self.sessions.live(session).link, Message::Pong(value));
+            }
+            Message::Pong(_) => {}
+            Message::Unknown(_) => self.handle_unknown(session, now),
+            Message::Welcome(_)
+            | Message::Refused(_)
+            | Message::Closing { .. }
+            | Message::Prepare { .. }
+            | Message::Release(_)
+            | Message::Cancelled { .. }
+            | Message::Presence { .. } => {
+                self.close_for_protocol(session, "a message that only a rendezvous sends", now);
+            }
+        }
+    }
+
+    /// A session's main connection is gone.
+    pub fn handle_closed(&mut self, session: SessionId, now: Instant) {
+        self.log_out(session, now);
+    }
+
+    /// A probe came to a hole port, from `mapped`.
+    pub fn handle_probe(
+        &mut self,
+        probe: &Probe,
+        mapped: SocketAddr,
+        _now: Instant,
+    ) -> ProbeVerdict {
+        let verdict = self.tie(probe, canonical(mapped));
+        log::trace!("probe tag={:#x} mapped={mapped}: {verdict:?}", probe.tag);
+        match verdict {
+            ProbeVerdict::Tied => self.stats.probes_tied += 1,
+            ProbeVerdict::Unknown => self.stats.probes_unknown += 1,
+        }
+        verdict
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.expire_introductions(now);
+        self.departed.handle_timeout(now);
+    }
+
+    // ---- output ----
+
+    /// What to do now.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.outbox.actions.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`] at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let deadlines = [self.introductions.poll_timeout(), self.departed.poll_timeout()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    // ---- sessions ----
+
+    fn has_place_for(&self, peer: &PeerId, reachable: bool) -> bool {
+        let limits = &self.config.limits;
+        let replaces = reachable && self.sessions.reachable(peer).is_some();
+        !self.draining
+            && (replaces || self.sessions.len() < limits.sessions)
+            && (reachable || self.sessions.callers(peer) < limits.callers_per_peer)
+    }
+
+    /// A newer session of a peer takes the place of an earlier one, whose consent is returned. That is
+    /// neither a going nor a coming, but to the rooms, which the newer one has not joined.
+    fn replace(&mut self, peer: &PeerId) -> Option<Consent> {
+        let id = self.sessions.reachable(peer)?;
+        let link = self.sessions.live(id).link;
+        self.outbox.close(link, ClosingCode::Replaced, "");
+        self.stats.replaced += 1;
+        let earlier = self.detach(id)?;
+        log::info!("replaced session={id} link={} peer={peer}", link.0);
+        Some(earlier.consent)
+    }
+
+    fn welcome(&mut self, id: SessionId) {
+        let session = self.sessions.live(id);
+        let welcome = Welcome {
+            id: session.id,
+            observed: session.observed,
+            token: self.tokens.of_session(id),
+            holes: self.config.holes.clone(),
+            text: self.config.text.clone(),
+        };
+        self.outbox.send(session.link, Message::Welcome(welcome));
+    }
+
+    fn handle_allow(&mut self, session: SessionId, consent: Consent) {
+        let allower = self.sessions.live_mut(session);
+        let before = std::mem::replace(&mut allower.consent, consent);
+        let (peer, reachable) = (allower.id, allower.reachable);
+        if reachable {
+            self.tell_watchers(peer, &before);
+        }
+    }
+
+    fn handle_unknown(&mut self, session: SessionId, now: Instant) {
+        self.stats.unknown_messages += 1;
+        let sender = self.sessions.live_mut(session);
+        sender.unknown_messages += 1;
+        if sender.unknown_messages > self.config.limits.unknown_messages {
+            self.close_for_protocol(session, "too many messages of unknown types", now);
+        }
+    }
+
+    fn close_for_protocol(&mut self, session: SessionId, text: &str, now: Instant) {
+        let link = self.sessions.live(session).link;
+        log::info!("protocol broken session={session} link={}: {text}", link.0);
+        self.outbox.close(link, ClosingCode::Protocol, text);
+        self.stats.protocol_closes += 1;
+        self.log_out(session, now);
+    }
+
+    fn log_out(&mut self, id: SessionId, now: Instant) {
+        let Some(gone) = self.detach(id) else { return };
+        log::info!("logout session={id} link={} peer={}", gone.link.0, gone.id);
+        if gone.reachable {
+            self.tell_watchers(gone.id, &gone.consent);
+            let limits = &self.config.limits;
+            let until = now + limits.departed_time;
+            self.departed.remember(gone.id, gone.consent, until, limits.departed_peers);
+        }
+    }
+
+    /// Takes a session, and all that names it, out.
+    fn detach(&mut self, id: SessionId) -> Option<Session> {
+        self.sessions.get(id)?;
+        self.abandon(id);
+        self.leave_rooms(id);
+        self.unwatch(id);
+        self.stats.logouts += 1;
+        self.sessions.remove(id)
+    }
+
+    // ---- probes, refusals ----
+
+    fn tie(&mut self, probe: &Probe, mapped: SocketAddr) -> ProbeVerdict {
+        let session = self.tokens.session_of(&probe.token);
+        let Some(id) = session.filter(|id| self.sessions.get(*id).is_some()) else {
+            return ProbeVerdict::Unknown;
+        };
+        if probe.tag != 0 {
+            return self.handle_hole(id, probe, mapped);
+        }
+        let session = self.sessions.live_mut(id);
+        if probe.local_port != 0 && probe.local_port == session.local_port {
+            session.learn_mapped(mapped);
+        }
+        ProbeVerdict::Tied
+    }
+
+    fn refuse(&mut self, session: SessionId, request: u32, code: RefusalCode) {
+        let link = self.sessions.live(session).link;
+        log::debug!("refused session={session} request={request} code={}", code.label());
+        self.stats.count_refusal(code);
+        let refused = Refused { request, code, text: String::new() };
+        self.outbox.send(link, Message::Refused(refused));
+    }
+
+    #[cfg(test)]
+    fn check(&self) {
+        self.sessions.check();
+        self.introductions.check();
+        self.presence.check(&self.sessions);
+        let sides: usize = self.sessions.iter().map(|it| it.introductions.len()).sum();
+        assert_eq!(sides, 2 * self.introductions.len());
+        let counted = self.stats.logins - self.stats.logouts;
+        assert_eq!(counted, self.sessions.len() as u64);
+    }
+
+    #[cfg(test)]
+    fn assert_empty(&self) {
+        self.check();
+        assert_eq!((self.sessions(), self.introductions()), (0, 0));
+        assert_eq!((self.watches(), self.rooms(), self.departed()), (0, 0, 0));
+        assert_eq!(self.poll_timeout(), None);
+        assert!(self.outbox.actions.is_empty());
+    }
+}
+
+/// What waits for the driver.
+#[derive(Debug, Default)]
+struct Outbox {
+    actions: VecDeque<Action>,
+}
+
+impl Outbox {
+    fn send(&mut self, link: LinkId, message: Message) {
+        self.actions.push_back(Action::Send { link, message });
+    }
+
+    fn close(&mut self, link: LinkId, code: ClosingCode, text: &str) {
+        self.actions.push_back(Action::Close { link, code, text: text.to_owned() });
+    }
+}
+
+/// An IPv4 address that came through an IPv6 socket is an IPv4 address.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests;

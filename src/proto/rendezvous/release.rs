@@ -1,0 +1,110 @@
+//! What each side of an introduction is told when a round is released: pure functions of the
+//! introduction and the two sessions.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::sessions::{Micros, Session};
+use super::table::{Introduction, IntroductionId, Source, other};
+use crate::limits;
+use crate::wire::message::{Candidate, CandidateKind, Release, Role};
+
+/// The release for one side. `me` is the session of that side, `peer` that of the other.
+pub(super) fn compose(
+    id: IntroductionId,
+    introduction: &Introduction,
+    role: Role,
+    me: &Session,
+    peer: &Session,
+    longest_delay: Duration,
+) -> Release {
+    let (request, controlled) = match role {
+        Role::Controller => (introduction.request, peer),
+        Role::Controlled => (0, me),
+    };
+    Release {
+        introduction: id.0,
+        request,
+        round: introduction.round,
+        role,
+        delay: match introduction.round {
+            1 => 0,
+            _ => delay(me.round_trip, peer.round_trip, longest_delay),
+        },
+        key: peer.key,
+        nonce: controlled.nonce,
+        token: introduction.token,
+        from: introduction.side(role).source.port(),
+        mapping: peer.mapping,
+        candidates: candidates(peer, introduction.side(other(role)).source),
+    }
+}
+
+/// How long the nearer side waits, so that both dial at the same time: the release takes half a
+/// round trip to each.
+fn delay(mine: Micros, theirs: Micros, longest: Duration) -> u32 {
+    let ahead = theirs.0.saturating_sub(mine.0) / 2;
+    ahead.min(Micros::of(longest).0)
+}
+
+/// Where a session may be reached that dials from `source`: at the addresses of its interfaces, then
+/// where S sees it. What is both is listed once, as a host candidate.
+fn candidates(session: &Session, source: Source) -> Vec<Candidate> {
+    let (local_port, reflexive) = match source {
+        Source::Hole { local_port, mapped, .. } => (local_port, [Some(mapped), None]),
+        Source::Main | Source::Awaited { .. } => {
+            let too = session.observed_too.as_deref().copied();
+            (session.local_port, [Some(session.observed), too])
+        }
+    };
+    let near = session.observed.ip().is_loopback();
+    let hosts = session
+        .hosts
+        .iter()
+        .map(|ip| (CandidateKind::Host, SocketAddr::new(ip.to_canonical(), local_port)));
+    let reflexive = reflexive.into_iter().flatten();
+    let reflexive = reflexive.map(|address| (CandidateKind::ServerReflexive, address));
+    let mut found: Vec<Candidate> = Vec::new();
+    for (kind, address) in hosts.chain(reflexive) {
+        let known = found.iter().any(|candidate| candidate.address == address);
+        if !known && may_be_dialled(kind, address, near) {
+            found.push(Candidate { kind, address });
+        }
+    }
+    debug_assert!(found.len() <= limits::CANDIDATES, "the hosts are bounded");
+    found
+}
+
+/// Keeps peers from sending each other to addresses that can't be theirs.
+fn may_be_dialled(kind: CandidateKind, address: SocketAddr, near: bool) -> bool {
+    let ip = address.ip();
+    let is_somewhere = address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast();
+    let is_only_local = is_without_meaning_elsewhere(ip) || (ip.is_loopback() && !near);
+    is_somewhere && !(kind == CandidateKind::Host && is_only_local)
+}
+
+/// Broadcast, and the link-local addresses of IPv6: they need the name of an interface, which
+/// candidates don't have.
+fn is_without_meaning_elsewhere(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+const _: () = assert!(limits::HOST_ADDRESSES + 2 <= limits::CANDIDATES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearer_side_waits_half_the_difference_and_not_too_long() {
+        let longest = Duration::from_millis(500);
+        let ms = |ms: u64| Micros::of(Duration::from_millis(ms));
+        assert_eq!(delay(ms(20), ms(100), longest), 40_000);
+        assert_eq!(delay(ms(100), ms(20), longest), 0);
+        assert_eq!(delay(ms(0), ms(60_000), longest), 500_000);
+        assert_eq!(delay(Micros(0), Micros(u32::MAX), longest), 500_000);
+    }
+}

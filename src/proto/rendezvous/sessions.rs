@@ -1,0 +1,248 @@
+//! Who is logged in: a slab of sessions, and the place of each peer id.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::LinkId;
+use super::consent::Consent;
+use super::table::IntroductionId;
+use crate::identity::{PeerId, PublicKey};
+use crate::limits;
+use crate::wire::message::{Login, Mapping, Nonce};
+
+/// A login. The id of one that has ended is recognised and means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId {
+    index: u32,
+    generation: u32,
+}
+
+impl SessionId {
+    pub(super) fn to_bytes(self) -> [u8; 8] {
+        ((u64::from(self.index) << 32) | u64::from(self.generation)).to_be_bytes()
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; 8]) -> Self {
+        let both = u64::from_be_bytes(bytes);
+        Self { index: (both >> 32) as u32, generation: both as u32 }
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.generation)
+    }
+}
+
+/// What S keeps of a login. An idle one is this and its two or three short lists.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) link: LinkId,
+    pub(super) key: PublicKey,
+    pub(super) id: PeerId,
+    pub(super) nonce: Nonce,
+    pub(super) reachable: bool,
+    pub(super) mapping: Mapping,
+    /// Local port of the main connection; 0 if it doesn't listen.
+    pub(super) local_port: u16,
+    /// Where the main connection comes from.
+    pub(super) observed: SocketAddr,
+    /// Where the main port seems to be in the other address family. Never of `observed`'s family.
+    pub(super) observed_too: Option<Box<SocketAddr>>,
+    /// Round trip to the peer, measured by the handshake.
+    pub(super) round_trip: Micros,
+    pub(super) hosts: Box<[IpAddr]>,
+    pub(super) consent: Consent,
+    /// Whom it watches. It may have lost its place as a watcher to somebody whom the peer knows.
+    pub(super) watching: Box<[PeerId]>,
+    pub(super) rooms: Box<[Arc<str>]>,
+    /// Those in progress of which it is a side.
+    pub(super) introductions: BTreeSet<IntroductionId>,
+    pub(super) unknown_messages: u32,
+    generation: u32,
+}
+
+impl Session {
+    pub(super) fn new(
+        link: LinkId,
+        observed: SocketAddr,
+        key: PublicKey,
+        id: PeerId,
+        login: Login,
+        round_trip: Duration,
+    ) -> Self {
+        Self {
+            link,
+            key,
+            id,
+            nonce: login.nonce,
+            reachable: login.reachable,
+            mapping: Mapping::Unknown,
+            local_port: login.local_port,
+            observed,
+            observed_too: None,
+            round_trip: Micros::of(round_trip),
+            hosts: bounded_hosts(login.hosts),
+            consent: Consent::of(login.allow),
+            watching: Box::default(),
+            rooms: Box::default(),
+            introductions: BTreeSet::new(),
+            unknown_messages: 0,
+            generation: 0,
+        }
+    }
+
+    /// Whether its main port won't do for an introduction.
+    pub(super) fn needs_hole(&self) -> bool {
+        !self.mapping.is_shared() || self.local_port == 0
+    }
+
+    pub(super) fn update(&mut self, mapping: Mapping, hosts: Vec<IpAddr>) {
+        self.mapping = mapping;
+        self.hosts = bounded_hosts(hosts);
+    }
+
+    /// The main port was seen from another place: kept if it is of the other address family.
+    pub(super) fn learn_mapped(&mut self, mapped: SocketAddr) {
+        if mapped.is_ipv4() != self.observed.is_ipv4() {
+            self.observed_too = Some(Box::new(mapped));
+        }
+    }
+}
+
+fn bounded_hosts(mut hosts: Vec<IpAddr>) -> Box<[IpAddr]> {
+    hosts.truncate(limits::HOST_ADDRESSES);
+    hosts.into_boxed_slice()
+}
+
+/// A time in microseconds, in four bytes: up to 71 minutes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Micros(pub(super) u32);
+
+impl Micros {
+    pub(super) fn of(time: Duration) -> Self {
+        Self(u32::try_from(time.as_micros()).unwrap_or(u32::MAX))
+    }
+}
+
+/// What is logged in under one peer id.
+#[derive(Debug, Default)]
+struct Place {
+    reachable: Option<SessionId>,
+    callers: usize,
+}
+
+/// All sessions.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    slab: Slab<Session>,
+    places: HashMap<PeerId, Place>,
+    /// Counts logins: no two sessions of one slot have the same.
+    generation: u32,
+}
+
+impl Sessions {
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(super) fn get(&self, id: SessionId) -> Option<&Session> {
+        self.slab.get(id.index as usize).filter(|session| session.generation == id.generation)
+    }
+
+    pub(super) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.slab.get_mut(id.index as usize).filter(|session| session.generation == id.generation)
+    }
+
+    /// A session that is named by an introduction, a room or a watch: a session takes leave of these
+    /// before it goes, so it is there.
+    pub(super) fn live(&self, id: SessionId) -> &Session {
+        self.get(id).expect("what names a session ends before it")
+    }
+
+    /// As [`Self::live`].
+    pub(super) fn live_mut(&mut self, id: SessionId) -> &mut Session {
+        self.get_mut(id).expect("what names a session ends before it")
+    }
+
+    /// The session in which others reach a peer.
+    pub(super) fn reachable(&self, peer: &PeerId) -> Option<SessionId> {
+        self.places.get(peer)?.reachable
+    }
+
+    /// How many sessions of a peer only call.
+    pub(super) fn callers(&self, peer: &PeerId) -> usize {
+        self.places.get(peer).map_or(0, |place| place.callers)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.slab.iter().map(|(_, session)| session)
+    }
+
+    pub(super) fn insert(&mut self, mut session: Session) -> SessionId {
+        self.generation = self.generation.wrapping_add(1);
+        session.generation = self.generation;
+        let (peer, reachable) = (session.id, session.reachable);
+        let index = self.slab.insert(session) as u32;
+        let id = SessionId { index, generation: self.generation };
+        let place = self.places.entry(peer).or_default();
+        if reachable {
+            debug_assert!(place.reachable.is_none(), "an earlier session is removed first");
+            place.reachable = Some(id);
+        } else {
+            place.callers += 1;
+        }
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {
+        self.get(id)?;
+        let session = self.slab.remove(id.index as usize);
+        let place = self.places.get_mut(&session.id).expect("each session has a place");
+        if session.reachable {
+            debug_assert_eq!(place.reachable, Some(id));
+            place.reachable = None;
+        } else {
+            place.callers -= 1;
+        }
+        if place.reachable.is_none() && place.callers == 0 {
+            self.places.remove(&session.id);
+        }
+        Some(session)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.slab.clear();
+        self.places.clear();
+    }
+
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let mut callers = 0;
+        for (peer, place) in &self.places {
+            callers += place.callers;
+            assert!(place.reachable.is_some() || place.callers > 0);
+            if let Some(id) = place.reachable {
+                let session = self.get(id).expect("the place is that of a session");
+                assert!(session.reachable && session.id == *peer);
+            }
+        }
+        let reachable = self.places.values().filter(|place| place.reachable.is_some()).count();
+        assert_eq!(self.len(), callers + reachable);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        assert!(size_of::<Session>() <= 240, "{}", size_of::<Session>());
+    }
+}

@@ -1,0 +1,241 @@
+//! Peers that do anything, in any order: nothing panics, and nothing is left when all are gone.
+
+use super::*;
+
+const PEERS: u8 = 12;
+
+struct Soak {
+    world: World,
+    random: fastrand::Rng,
+    /// Sessions, also such as have ended.
+    known: Vec<Known>,
+    /// What was said lately, to be answered sooner or later: who, tag, round.
+    prepared: Vec<(LinkId, u64, u8)>,
+    released: Vec<(LinkId, u64, u8)>,
+}
+
+#[test]
+fn nothing_leaks_whatever_peers_do() {
+    for seed in 0..40 {
+        let mut soak = Soak::new(seed);
+        for _ in 0..1500 {
+            soak.step();
+            soak.listen();
+        }
+        soak.end();
+    }
+}
+
+#[test]
+fn a_seed_replays() {
+    let run = || {
+        let mut soak = Soak::new(99);
+        let mut said = Vec::new();
+        for _ in 0..500 {
+            soak.step();
+            said.extend(soak.listen());
+        }
+        said
+    };
+    assert_eq!(run(), run());
+}
+
+impl Soak {
+    fn new(seed: u64) -> Self {
+        let limits = Limits {
+            sessions: 30,
+            callers_per_peer: 3,
+            introductions: 40,
+            introductions_per_session: 12,
+            departed_peers: 4,
+            unknown_messages: 20,
+            watches: 40,
+            watched_peers: 6,
+            watchers_per_peer: 4,
+            rooms: 3,
+            rooms_per_session: 2,
+            room_members: 5,
+            ..Limits::default()
+        };
+        Self {
+            world: World::with_limits(limits),
+            random: fastrand::Rng::with_seed(seed),
+            known: Vec::new(),
+            prepared: Vec::new(),
+            released: Vec::new(),
+        }
+    }
+
+    fn step(&mut self) {
+        match self.random.u8(0..20) {
+            0..4 => self.log_in(),
+            4 => self.close(),
+            5 => self.pass(),
+            6..9 => self.show_hole(),
+            9..11 => self.probe_nonsense(),
+            11..14 => self.report(),
+            _ => self.say_anything(),
+        }
+        self.world.s.check();
+    }
+
+    /// Reads what was said, as peers do. Each message must fit onto the wire as it is.
+    fn listen(&mut self) -> Vec<Message> {
+        let mut said = Vec::new();
+        for action in self.world.actions() {
+            let Action::Send { link, message } = action else { continue };
+            match &message {
+                Message::Prepare { tag, round } => self.prepared.push((link, *tag, *round)),
+                Message::Release(release) => {
+                    self.released.push((link, release.introduction, release.round));
+                }
+                _ => {}
+            }
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            assert_eq!(Message::decode(&bytes).as_ref(), Ok(&message));
+            said.push(message);
+        }
+        said
+    }
+
+    fn end(mut self) {
+        for peer in std::mem::take(&mut self.known) {
+            self.world.close(peer);
+        }
+        assert_eq!((self.world.s.sessions(), self.world.s.introductions()), (0, 0));
+        self.world.pass(Limits::default().departed_time);
+        let _ = self.world.actions();
+        self.world.s.assert_empty();
+        let stats = self.world.s.stats();
+        let ended = stats.introductions_connected
+            + stats.introductions_failed
+            + stats.introductions_given_up
+            + stats.introductions_timed_out
+            + stats.introductions_abandoned;
+        assert_eq!(stats.introductions_started, ended);
+        assert!(stats.rounds_released.iter().all(|count| *count > 0), "{stats:?}");
+    }
+
+    fn log_in(&mut self) {
+        let number = self.number();
+        let login = Login {
+            reachable: self.random.u8(0..3) > 0,
+            local_port: *self.random.choice(&[0, 1000, 1000]).unwrap(),
+            allow: self.allow(),
+            ..open_login(number)
+        };
+        if let Ok((link, session)) = self.world.try_login(number, login) {
+            let token = self.world.s.tokens.of_session(session);
+            self.known.push(Known { link, session, id: id(number), key: key(number), token });
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(peer) = self.anybody() {
+            self.world.close(peer);
+        }
+    }
+
+    fn pass(&mut self) {
+        let ms = *self.random.choice(&[1, 100, 2_000, 5_000, 31_000]).unwrap();
+        self.world.pass(Duration::from_millis(ms));
+    }
+
+    fn show_hole(&mut self) {
+        if self.prepared.is_empty() {
+            return;
+        }
+        let place = self.random.usize(0..self.prepared.len());
+        let (link, tag, round) = self.prepared.swap_remove(place);
+        if let Some(peer) = self.known.iter().copied().find(|peer| peer.link == link) {
+            self.world.probe(peer, tag, round, "203.0.113.7:4242");
+        }
+    }
+
+    fn probe_nonsense(&mut self) {
+        let Some(mut peer) = self.anybody() else { return };
+        if self.random.bool() {
+            peer.token[self.random.usize(0..16)] ^= self.random.u8(..);
+        }
+        let introduction = self.random.u64(0..50);
+        let tags = [0, self.random.u64(1..9), self.random.u64(..), 1 << 63 | introduction << 2 | 1];
+        let tag = *self.random.choice(&tags).unwrap();
+        let round = self.random.u8(0..4);
+        let mapped = *self.random.choice(&["198.51.100.1:1", "[2001:db8::7]:1000"]).unwrap();
+        self.world.probe(peer, tag, round, mapped);
+    }
+
+    /// The outcome of something that was released.
+    fn report(&mut self) {
+        if self.released.is_empty() {
+            return;
+        }
+        let place = self.random.usize(0..self.released.len());
+        let (link, introduction, round) = self.released.swap_remove(place);
+        if let Some(peer) = self.known.iter().copied().find(|peer| peer.link == link) {
+            let result = self.result();
+            self.world.outcome(peer, introduction, round, result);
+        }
+    }
+
+    fn say_anything(&mut self) {
+        let Some(peer) = self.anybody() else { return };
+        let message = self.message();
+        self.world.say(peer, message);
+    }
+
+    fn message(&mut self) -> Message {
+        match self.random.u8(0..24) {
+            0 => Message::Prepare { tag: 1, round: 1 },
+            1 => Message::Unknown(self.random.u8(..)),
+            2 => Message::Ping(self.random.u64(..)),
+            3 => Message::Pong(1),
+            4 => Message::Allow(self.allow()),
+            5 => Message::Update { mapping: self.mapping(), hosts: vec![] },
+            6..9 => Message::Watch { peers: self.ids() },
+            9..12 => {
+                let rooms = ["", "one", "two", "three", "four"];
+                Message::Join { room: (*self.random.choice(&rooms).unwrap()).into() }
+            }
+            12..15 => Message::Outcome {
+                introduction: self.random.u64(0..60),
+                round: self.random.u8(0..5),
+                result: self.result(),
+            },
+            _ => Message::Introduce {
+                request: self.random.u32(0..9),
+                peer: id(self.number()),
+                fresh: self.random.bool(),
+            },
+        }
+    }
+
+    fn anybody(&mut self) -> Option<Known> {
+        let place = self.random.usize(0..self.known.len().max(1));
+        self.known.get(place).copied()
+    }
+
+    fn number(&mut self) -> u8 {
+        self.random.u8(1..=PEERS)
+    }
+
+    fn ids(&mut self) -> Vec<PeerId> {
+        (0..self.random.u8(0..9)).map(|_| id(self.number())).collect()
+    }
+
+    fn allow(&mut self) -> Allow {
+        Allow { anyone: self.random.bool(), peers: self.ids() }
+    }
+
+    fn mapping(&mut self) -> Mapping {
+        let mappings = [Mapping::None, Mapping::AddressDependent, Mapping::AddressAndPortDependent];
+        *self.random.choice(&mappings).unwrap()
+    }
+
+    fn result(&mut self) -> RoundResult {
+        let results = [RoundResult::Failed, RoundResult::Failed, RoundResult::Failed];
+        let others = [RoundResult::Connected, RoundResult::GivenUp];
+        *self.random.choice(results.iter().chain(&others).collect::<Vec<_>>()).unwrap()
+    }
+}

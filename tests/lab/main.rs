@@ -1,0 +1,39 @@
+//! The NAT lab: the real binaries behind real NATs, on one machine.
+//!
+//! ```text
+//!   host A ── router A ──┐                    ┌── router B ── host B
+//!            (nftables)  TUN                TUN  (nftables)
+//!                        └────── the WAN ─────┘
+//!                                  TUN
+//!                                   │
+//!                                 host S
+//! ```
+//!
+//! Every box is a network namespace without a name, held by a descriptor of this process: when
+//! the process ends, however it ends, nothing is left behind, and any number of labs run side by
+//! side. The WAN is a thread of this process that carries packets between the sites' TUN devices,
+//! with a delay that it keeps to a fraction of a millisecond, and counts them.
+//!
+//! The lab needs root, and the packages iproute2, nftables, openssh-client and openssh-server. A
+//! test that lacks them fails and says so.
+
+// Tests drive real programs in real time: here is no machine that could be told the time.
+#![allow(clippy::disallowed_methods)]
+
+mod data;
+mod namespace;
+mod nat;
+mod peers;
+mod programs;
+mod sockets;
+mod sys;
+mod topology;
+mod wan;
+
+mod checks;
+mod faults;
+mod forward;
+mod pairs;
+mod presets;
+mod ssh;
+mod timing;

@@ -1,0 +1,213 @@
+//! The internet of the lab: one thread that carries packets between the sites' TUN devices.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::sys::{self, Poller};
+
+/// A place on the WAN: a TUN device, and the addresses that lead to it.
+pub(crate) struct Site {
+    pub(crate) tun: File,
+    pub(crate) prefixes: Vec<Prefix>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Prefix(pub(crate) IpAddr, pub(crate) u32);
+
+/// What the tests see and turn while packets flow.
+pub(crate) struct Wan {
+    controls: Arc<Controls>,
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Sites are counted in the order given to [`Wan::start`].
+struct Controls {
+    /// One way, in nanoseconds: `[from][to]`.
+    delays: Vec<Vec<AtomicU64>>,
+    /// Of a million packets from or to the site, how many are lost.
+    losses: Vec<AtomicU32>,
+    /// IP bytes that the site has sent or been sent.
+    bytes: Vec<AtomicU64>,
+}
+
+impl Wan {
+    /// The seed decides which packets are lost.
+    pub(crate) fn start(sites: Vec<Site>, delay: Duration, seed: u64) -> Self {
+        let nanos = delay.as_nanos() as u64;
+        let row = |_| sites.iter().map(|_| AtomicU64::new(nanos)).collect();
+        let controls = Arc::new(Controls {
+            delays: sites.iter().map(row).collect(),
+            losses: sites.iter().map(|_| AtomicU32::new(0)).collect(),
+            bytes: sites.iter().map(|_| AtomicU64::new(0)).collect(),
+        });
+        let (stop, stopped) = UnixStream::pair().unwrap();
+        let mut router = Router {
+            sites,
+            controls: Arc::clone(&controls),
+            in_flight: BinaryHeap::new(),
+            sequence: 0,
+            random: fastrand::Rng::with_seed(seed),
+        };
+        let run = move || router.run(stopped.as_raw_fd());
+        let thread = thread::Builder::new().name("wan".into()).spawn(run).unwrap();
+        Self { controls, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// IP bytes that the site has sent or been sent so far.
+    pub(crate) fn bytes(&self, site: usize) -> u64 {
+        self.controls.bytes[site].load(Relaxed)
+    }
+
+    /// Sets the one-way delay between two sites, in both directions.
+    pub(crate) fn set_delay(&self, a: usize, b: usize, delay: Duration) {
+        for (from, to) in [(a, b), (b, a)] {
+            self.controls.delays[from][to].store(delay.as_nanos() as u64, Relaxed);
+        }
+    }
+
+    /// Loses this part of the packets from and to the site: 0.0 none, 1.0 all.
+    pub(crate) fn set_loss(&self, site: usize, part: f64) {
+        self.controls.losses[site].store((part * 1e6) as u32, Relaxed);
+    }
+}
+
+impl Drop for Wan {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has already been printed, and shows as silence in the test.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Router {
+    sites: Vec<Site>,
+    controls: Arc<Controls>,
+    in_flight: BinaryHeap<Reverse<Flight>>,
+    sequence: u64,
+    random: fastrand::Rng,
+}
+
+/// A packet on its way. Ordered by arrival; the sequence keeps equals in the order of departure.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Flight {
+    arrival: Instant,
+    sequence: u64,
+    to: usize,
+    packet: Vec<u8>,
+}
+
+impl Router {
+    fn run(&mut self, stopped: RawFd) {
+        sys::want_exact_timers();
+        let stop_index = self.sites.len();
+        let tuns = self.sites.iter().map(|site| site.tun.as_raw_fd());
+        let mut poller = Poller::new(tuns.chain([stopped]));
+        loop {
+            let next = self.in_flight.peek().map(|Reverse(flight)| flight.arrival);
+            match poller.wait(next.map(|at| at.saturating_duration_since(Instant::now()))) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => panic!("the WAN: {e}"),
+            }
+            if poller.is_ready(stop_index) {
+                return;
+            }
+            for from in 0..self.sites.len() {
+                if poller.is_ready(from) {
+                    self.take_off(from);
+                }
+            }
+            self.land();
+        }
+    }
+
+    /// Reads what a site sends; not for ever, lest packets of other sites arrive late.
+    fn take_off(&mut self, from: usize) {
+        let mut buffer = [0; 2048];
+        for _ in 0..32 {
+            let length = match (&self.sites[from].tun).read(&mut buffer) {
+                Ok(length) => length,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) => panic!("the WAN reads from site {from}: {e}"),
+            };
+            let packet = &buffer[..length];
+            if let Some(to) = self.route(packet)
+                && to != from
+            {
+                self.send(from, to, packet);
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, to: usize, packet: &[u8]) {
+        for site in [from, to] {
+            self.controls.bytes[site].fetch_add(packet.len() as u64, Relaxed);
+            if self.random.u32(0..1_000_000) < self.controls.losses[site].load(Relaxed) {
+                return;
+            }
+        }
+        let delay = Duration::from_nanos(self.controls.delays[from][to].load(Relaxed));
+        if delay.is_zero() {
+            self.deliver(to, packet);
+            return;
+        }
+        let arrival = Instant::now() + delay;
+        self.sequence += 1;
+        let flight = Flight { arrival, sequence: self.sequence, to, packet: packet.to_vec() };
+        self.in_flight.push(Reverse(flight));
+    }
+
+    fn land(&mut self) {
+        while let Some(Reverse(next)) = self.in_flight.peek()
+            && next.arrival <= Instant::now()
+        {
+            let Reverse(flight) = self.in_flight.pop().unwrap();
+            self.deliver(flight.to, &flight.packet);
+        }
+    }
+
+    fn deliver(&self, to: usize, packet: &[u8]) {
+        // A device that is down or full loses the packet, as a line does.
+        let _ = (&self.sites[to].tun).write(packet);
+    }
+
+    /// The site that the packet's destination belongs to; none for multicast and the unknown.
+    fn route(&self, packet: &[u8]) -> Option<usize> {
+        let to = destination(packet)?;
+        self.sites.iter().position(|site| site.prefixes.iter().any(|p| p.contains(to)))
+    }
+}
+
+fn destination(packet: &[u8]) -> Option<IpAddr> {
+    match packet.first()? >> 4 {
+        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(16..20)?).unwrap()).into()),
+        6 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(packet.get(24..40)?).unwrap()).into()),
+        _ => None,
+    }
+}
+
+impl Prefix {
+    fn contains(self, address: IpAddr) -> bool {
+        match (self.0, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros() >= self.1
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros() >= self.1
+            }
+            _ => false,
+        }
+    }
+}
