@@ -330,6 +330,8 @@ impl Peer {
     pub fn login(&mut self, local_port: u16, hosts: Vec<IpAddr>, nonce: Nonce) -> Login {
         self.main = Main { local_port, nonce, hosts: hosts.clone(), ..Main::default() };
         self.punches.forget_introductions();
+        // The new main port has been used with nobody.
+        self.rests.clear();
         Login {
             reachable: self.config.reachable,
             nonce,

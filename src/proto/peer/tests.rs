@@ -1,1 +1,402 @@
-//! Tests.
+//! The peer machine, driven by hand.
+#![allow(clippy::disallowed_methods, reason = "a test may take any instant as its origin")]
+
+use super::*;
+use crate::identity::PublicKey;
+use crate::proto::punch::{Action as PunchAction, PunchError};
+use crate::wire::message::{
+    Candidate, CandidateKind, Port, Refused, Release, Role, RoundResult, Token,
+};
+use crate::wire::noise::NoiseError;
+
+const NONCE: Nonce = [9; 16];
+
+struct Bench {
+    peer: Peer,
+    now: Instant,
+}
+
+fn other() -> (PublicKey, PeerId) {
+    let key = PublicKey::from_bytes([2; 32]);
+    (key, PeerId::of(&key))
+}
+
+fn bench(change: impl FnOnce(&mut Config)) -> Bench {
+    let mut config = Config {
+        id: PeerId::from_bytes([1; 15]),
+        reachable: true,
+        allow: Allow::default(),
+        agent: "test".into(),
+        reconnect: true,
+    };
+    change(&mut config);
+    let mut bench = Bench { peer: Peer::new(config, 3), now: Instant::now() };
+    bench.peer.start(bench.now);
+    bench
+}
+
+fn release(role: Role, introduction: u64, token: u8) -> Message {
+    Message::Release(Box::new(Release {
+        introduction,
+        request: if role == Role::Controller { 1 } else { 0 },
+        round: 1,
+        role,
+        delay: 0,
+        key: other().0,
+        nonce: NONCE,
+        token: [token; 16],
+        from: Port::Main,
+        mapping: Mapping::EndpointIndependent,
+        candidates: vec![Candidate {
+            kind: CandidateKind::ServerReflexive,
+            address: "203.0.113.1:7".parse().unwrap(),
+        }],
+    }))
+}
+
+impl Bench {
+    fn actions(&mut self) -> Vec<Action> {
+        std::iter::from_fn(|| self.peer.poll_action()).collect()
+    }
+
+    fn sent(&mut self) -> Vec<Message> {
+        let actions = self.actions().into_iter();
+        actions
+            .filter_map(|action| match action {
+                Action::Send(message) => Some(message),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.peer.poll_event()).collect()
+    }
+
+    fn authenticate(&mut self) {
+        self.peer.login(1000, vec!["10.0.0.2".parse().unwrap()], NONCE);
+        self.peer.handle_channel("192.0.2.1:4000".parse().unwrap(), self.now);
+    }
+
+    fn welcome(&mut self) {
+        let welcome = Welcome {
+            id: PeerId::from_bytes([1; 15]),
+            observed: "198.51.100.7:1000".parse().unwrap(),
+            token: [5; 16],
+            holes: vec!["0.0.0.0:8000".parse().unwrap(), "0.0.0.0:8001".parse().unwrap()],
+            text: String::new(),
+        };
+        self.hear(Message::Welcome(welcome));
+    }
+
+    fn log_in(&mut self) {
+        self.authenticate();
+        self.welcome();
+        self.actions();
+        self.events();
+    }
+
+    fn hear(&mut self, message: Message) {
+        self.peer.handle_message(message, self.now);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.peer.handle_timeout(self.now);
+    }
+
+    fn connect(&mut self) -> PunchId {
+        self.peer.connect(other().1, self.now).unwrap()
+    }
+
+    fn failure(&mut self) -> Option<PunchError> {
+        self.events().into_iter().find_map(|event| match event {
+            Event::Ended { report, .. } => match report.outcome {
+                punch::Outcome::Failed(error) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+}
+
+fn dials(actions: &[Action]) -> Vec<Port> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Punch { action: PunchAction::Dial { from, .. }, .. } => Some(*from),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_request_does_not_wait_for_the_welcome() {
+    let mut bench = bench(|_| {});
+    assert_eq!(bench.actions(), [Action::DialMain]);
+    bench.connect();
+    assert!(bench.sent().is_empty());
+    bench.authenticate();
+    let peer = other().1;
+    assert_eq!(bench.sent(), [Message::Introduce { request: 1, peer, fresh: false }]);
+}
+
+#[test]
+fn the_login_looks_at_its_own_nat_and_says_what_it_saw() {
+    let mut bench = bench(|_| {});
+    bench.authenticate();
+    bench.welcome();
+    let to: Vec<SocketAddr> =
+        vec!["192.0.2.1:8000".parse().unwrap(), "192.0.2.1:8001".parse().unwrap()];
+    let probes: Vec<_> = bench
+        .actions()
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::ProbeMain { to } => Some(to),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(probes, to);
+    let mapped = "198.51.100.7:1000".parse().unwrap();
+    bench.peer.handle_main_probe(to[0], Some(mapped));
+    assert!(bench.sent().is_empty());
+    bench.peer.handle_main_probe(to[1], Some(mapped));
+    assert!(matches!(
+        bench.sent()[..],
+        [Message::Update { mapping: Mapping::EndpointIndependent, .. }]
+    ));
+}
+
+#[test]
+fn a_release_dials_at_once_and_a_second_request_uses_a_fresh_port() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    bench.connect();
+    bench.sent();
+    bench.hear(release(Role::Controller, 1, 1));
+    assert_eq!(dials(&bench.actions()), [Port::Main]);
+    bench.connect();
+    let actions = bench.actions();
+    let opens = |action: &Action| matches!(action, Action::OpenHole { tag: 2, .. });
+    assert!(actions.iter().any(opens), "{actions:?}");
+    let peer = other().1;
+    assert!(actions.contains(&Action::Send(Message::Introduce { request: 2, peer, fresh: true })));
+}
+
+#[test]
+fn the_main_port_may_be_used_with_a_peer_again_after_its_rest() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    let punch = bench.connect();
+    bench.peer.cancel(punch, bench.now);
+    bench.sent();
+    bench.pass(limits::MAIN_PORT_REST + Duration::from_secs(1));
+    bench.connect();
+    assert!(matches!(bench.sent()[..], [Message::Introduce { fresh: false, .. }]));
+}
+
+#[test]
+fn who_is_not_allowed_is_declined_even_if_the_rendezvous_says_otherwise() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    bench.hear(release(Role::Controlled, 1, 1));
+    assert_eq!(
+        bench.sent(),
+        [Message::Outcome { introduction: 1, round: 1, result: RoundResult::GivenUp }]
+    );
+    assert_eq!(bench.peer.punches(), 0);
+}
+
+#[test]
+fn an_introduction_that_is_played_again_is_declined() {
+    let mut bench = bench(|config| config.allow.anyone = true);
+    bench.log_in();
+    bench.hear(release(Role::Controlled, 5, 1));
+    assert_eq!(dials(&bench.actions()).len(), 1);
+    bench.hear(release(Role::Controlled, 4, 2));
+    assert_eq!(dials(&bench.actions()).len(), 1, "out of order is no replay");
+    bench.hear(release(Role::Controlled, 5, 3));
+    assert!(dials(&bench.actions()).is_empty());
+    assert_eq!(bench.peer.punches(), 2);
+}
+
+#[test]
+fn an_introduction_of_another_login_is_declined() {
+    let mut bench = bench(|config| config.allow.anyone = true);
+    bench.log_in();
+    let Message::Release(mut stale) = release(Role::Controlled, 1, 1) else { panic!() };
+    stale.nonce = [0; 16];
+    bench.hear(Message::Release(stale));
+    assert!(dials(&bench.actions()).is_empty());
+}
+
+#[test]
+fn another_peer_than_the_one_asked_for_is_an_error() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    bench.connect();
+    let Message::Release(mut wrong) = release(Role::Controller, 1, 1) else { panic!() };
+    wrong.key = PublicKey::from_bytes([8; 32]);
+    bench.hear(Message::Release(wrong));
+    assert_eq!(bench.failure(), Some(PunchError::WrongPeer));
+}
+
+#[test]
+fn a_refusal_ends_the_request_it_is_for() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    bench.connect();
+    let code = RefusalCode::NotAllowed;
+    bench.hear(Message::Refused(Refused { request: 1, code, text: String::new() }));
+    assert_eq!(bench.failure(), Some(PunchError::Refused(code)));
+    assert_eq!(bench.peer.poll_timeout().map(|_| ()), Some(()), "only stale deadlines are left");
+    assert_eq!(bench.peer.punches(), 0);
+}
+
+#[test]
+fn a_request_without_an_answer_ends() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    bench.connect();
+    bench.pass(limits::REQUEST_TIME);
+    assert_eq!(bench.failure(), Some(PunchError::NoAnswer));
+}
+
+#[test]
+fn a_lost_rendezvous_is_dialled_again_with_growing_delays_and_asked_again() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    bench.connect();
+    bench.actions();
+    let mut longest = Duration::ZERO;
+    for _ in 0..12 {
+        bench.peer.handle_main_lost(LoginError::Lost("gone".into()), bench.now);
+        let delay = bench
+            .events()
+            .into_iter()
+            .find_map(|event| match event {
+                Event::LoggedOut { retry_in, .. } => retry_in,
+                _ => None,
+            })
+            .expect("it is tried again");
+        assert!(delay <= limits::RECONNECT_LONGEST);
+        longest = longest.max(delay);
+        assert!(bench.actions().is_empty());
+        bench.now += delay;
+        bench.peer.handle_timeout(bench.now);
+        assert_eq!(bench.actions(), [Action::DialMain]);
+    }
+    assert!(longest > limits::RECONNECT_FIRST);
+    bench.connect();
+    bench.authenticate();
+    assert!(matches!(bench.sent()[..], [Message::Introduce { .. }]));
+}
+
+#[test]
+fn whoever_is_replaced_does_not_come_back() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    bench.hear(Message::Closing { code: ClosingCode::Replaced, text: String::new() });
+    assert_eq!(bench.actions(), [Action::CloseMain]);
+    assert!(bench.peer.is_stopped());
+    bench.pass(Duration::from_secs(600));
+    assert!(bench.actions().is_empty());
+    assert!(bench.peer.connect(other().1, bench.now).is_err());
+}
+
+#[test]
+fn a_changed_key_is_final_and_a_silent_server_is_not() {
+    let wrong = NoiseError::WrongKey { expected: other().1, found: PeerId::from_bytes([7; 15]) };
+    assert!(LoginError::Handshake(wrong).is_final());
+    let mut bench = bench(|_| {});
+    bench.actions();
+    bench.pass(limits::LOGIN_TIME);
+    assert_eq!(bench.actions(), [Action::CloseMain]);
+    let events = bench.events();
+    assert!(
+        matches!(events[..], [Event::LoggedOut { error: LoginError::TimedOut, retry_in: Some(_) }]),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_prepared_hole_is_opened_probed_again_and_closed_in_the_end() {
+    let mut bench = bench(|config| config.allow.anyone = true);
+    bench.log_in();
+    let tag = 1 << 63 | 4;
+    bench.hear(Message::Prepare { tag, round: 1 });
+    let to = "192.0.2.1:8000".parse().unwrap();
+    assert_eq!(bench.actions(), [Action::OpenHole { tag, to }]);
+    assert_eq!(bench.peer.probe(tag, 1234).map(|probe| (probe.tag, probe.round)), Some((tag, 1)));
+    bench.peer.handle_hole_refused(tag, bench.now);
+    bench.pass(Duration::from_millis(100));
+    assert_eq!(bench.actions(), [Action::ProbeHole { tag }]);
+    bench.pass(limits::INTRODUCTION_TIME);
+    assert_eq!(bench.actions(), [Action::CloseHole { tag }]);
+    assert_eq!(bench.peer.holes(), 0);
+}
+
+#[test]
+fn a_hole_goes_with_its_punch() {
+    let mut bench = bench(|config| config.allow.anyone = true);
+    bench.log_in();
+    let tag = 1 << 63 | 4;
+    bench.hear(Message::Prepare { tag, round: 1 });
+    let Message::Release(mut from_hole) = release(Role::Controlled, 1, 1) else { panic!() };
+    from_hole.from = Port::Hole(tag);
+    bench.hear(Message::Release(from_hole));
+    assert_eq!(dials(&bench.actions()), [Port::Hole(tag)]);
+    let code = RefusalCode::NoConnection;
+    bench.hear(Message::Cancelled { introduction: 1, code });
+    assert!(bench.actions().contains(&Action::CloseHole { tag }));
+    assert_eq!(bench.failure(), Some(PunchError::NoConnection));
+}
+
+#[test]
+fn an_accepted_connection_is_recognised_by_where_it_comes_from_or_what_it_says() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    let punch = bench.connect();
+    bench.hear(release(Role::Controller, 1, 1));
+    bench.actions();
+    let local = "10.0.0.2:1000".parse().unwrap();
+    let expected = "203.0.113.1:7".parse().unwrap();
+    let strange = "203.0.113.1:8".parse().unwrap();
+    let token: Token = [1; 16];
+    let found = bench.peer.handle_accepted(Port::Main, local, expected, bench.now);
+    assert_eq!(found.map(|(punch, _)| punch), Some(punch));
+    assert_eq!(bench.peer.handle_accepted(Port::Main, local, strange, bench.now), None);
+    let mut claim = |role, introduction, token: &Token| {
+        bench
+            .peer
+            .handle_claimed(role, introduction, token, local, strange, bench.now)
+            .map(|(punch, _)| punch)
+    };
+    assert_eq!(claim(Role::Controller, 1, &token), Some(punch));
+    assert_eq!(claim(Role::Controlled, 1, &token), None);
+    assert_eq!(claim(Role::Controller, 2, &token), None);
+    assert_eq!(claim(Role::Controller, 1, &[2; 16]), None);
+}
+
+#[test]
+fn no_more_punches_than_the_bound() {
+    let mut bench = bench(|_| {});
+    for _ in 0..limits::PUNCHES {
+        bench.connect();
+    }
+    assert_eq!(bench.peer.connect(other().1, bench.now), Err(PunchError::TooMany));
+    bench.pass(limits::REQUEST_TIME);
+    assert_eq!(bench.peer.punches(), 0);
+}
+
+#[test]
+fn messages_that_are_not_for_a_peer_change_nothing() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    bench.hear(Message::Introduce { request: 1, peer: other().1, fresh: false });
+    bench.hear(Message::Unknown(0x77));
+    bench.hear(Message::Cancelled { introduction: 77, code: RefusalCode::PeerGone });
+    assert!(bench.actions().is_empty());
+    bench.hear(Message::Ping(4));
+    assert_eq!(bench.sent(), [Message::Pong(4)]);
+}

@@ -39,7 +39,8 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// What S keeps of a login. An idle one is this and its two or three short lists.
+/// What S keeps of a login: 224 bytes, and a few short lists. With its place in the table, an idle one
+/// that names one host address takes some 310 bytes (measured with 400,000 of them).
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) link: LinkId,
@@ -243,6 +244,6 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<Session>() <= 240, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 224, "{}", size_of::<Session>());
     }
 }

@@ -13,7 +13,7 @@ fn main_ports_are_released_at_once_the_farther_one_first() {
     let mut world = World::new();
     let (a, b) = (world.open(1), world.open(2));
     world.introduce(a, 42, 2);
-    let links: Vec<_> = world.s.outbox.actions.iter().map(|action| match action {
+    let links = world.s.outbox.actions.iter().map(|action| match action {
         Action::Send { link, .. } | Action::Close { link, .. } => *link,
     });
     assert_eq!(links.collect::<Vec<_>>(), [b.link, a.link]);
@@ -70,7 +70,7 @@ fn both_sides_may_need_a_hole_and_the_last_one_releases() {
     let a = world.open_behind(1, Mapping::AddressDependent);
     let b = world.open_behind(2, Mapping::AddressAndPortDependent);
     world.introduce(a, 1, 2);
-    let tags: Vec<_> = world.sent().into_iter().map(|(link, message)| match message {
+    let tags = world.sent().into_iter().map(|(link, message)| match message {
         Message::Prepare { tag, round: 1 } => (link, tag),
         message => panic!("{message:?}"),
     });

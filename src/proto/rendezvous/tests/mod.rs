@@ -9,7 +9,8 @@ mod soak;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::wire::message::{Allow, Mapping, Release, RoundResult, Token};
+use crate::identity::PeerId;
+use crate::wire::message::{Allow, Mapping, Release, RoundResult, Token, Welcome};
 
 /// A machine, its clock, and what it has said so far.
 struct World {

@@ -16,14 +16,16 @@ struct Soak {
 
 #[test]
 fn nothing_leaks_whatever_peers_do() {
-    for seed in 0..40 {
+    let mut failed = 0;
+    for seed in 0..20 {
         let mut soak = Soak::new(seed);
         for _ in 0..1500 {
             soak.step();
             soak.listen();
         }
-        soak.end();
+        failed += soak.end().introductions_failed;
     }
+    assert!(failed > 0, "some went through all rounds");
 }
 
 #[test]
@@ -67,13 +69,13 @@ impl Soak {
     }
 
     fn step(&mut self) {
-        match self.random.u8(0..20) {
-            0..4 => self.log_in(),
-            4 => self.close(),
-            5 => self.pass(),
-            6..9 => self.show_hole(),
-            9..11 => self.probe_nonsense(),
-            11..14 => self.report(),
+        match self.random.u8(0..40) {
+            0..3 => self.log_in(),
+            3 if self.random.bool() => self.close(),
+            4 => self.pass(),
+            5..12 => self.show_hole(),
+            12..15 => self.probe_nonsense(),
+            15..22 => self.report(),
             _ => self.say_anything(),
         }
         self.world.s.check();
@@ -99,7 +101,7 @@ impl Soak {
         said
     }
 
-    fn end(mut self) {
+    fn end(mut self) -> Stats {
         for peer in std::mem::take(&mut self.known) {
             self.world.close(peer);
         }
@@ -114,7 +116,7 @@ impl Soak {
             + stats.introductions_timed_out
             + stats.introductions_abandoned;
         assert_eq!(stats.introductions_started, ended);
-        assert!(stats.rounds_released.iter().all(|count| *count > 0), "{stats:?}");
+        stats.clone()
     }
 
     fn log_in(&mut self) {
@@ -159,7 +161,8 @@ impl Soak {
             peer.token[self.random.usize(0..16)] ^= self.random.u8(..);
         }
         let introduction = self.random.u64(0..50);
-        let tags = [0, self.random.u64(1..9), self.random.u64(..), 1 << 63 | introduction << 2 | 1];
+        let tags =
+            [0, self.random.u64(1..99), self.random.u64(..), 1 << 63 | introduction << 2 | 1];
         let tag = *self.random.choice(&tags).unwrap();
         let round = self.random.u8(0..4);
         let mapped = *self.random.choice(&["198.51.100.1:1", "[2001:db8::7]:1000"]).unwrap();
@@ -187,9 +190,9 @@ impl Soak {
 
     fn message(&mut self) -> Message {
         match self.random.u8(0..24) {
-            0 => Message::Prepare { tag: 1, round: 1 },
+            0 if self.random.u8(0..8) == 0 => Message::Prepare { tag: 1, round: 1 },
             1 => Message::Unknown(self.random.u8(..)),
-            2 => Message::Ping(self.random.u64(..)),
+            0 | 2 => Message::Ping(self.random.u64(..)),
             3 => Message::Pong(1),
             4 => Message::Allow(self.allow()),
             5 => Message::Update { mapping: self.mapping(), hosts: vec![] },
@@ -204,16 +207,21 @@ impl Soak {
                 result: self.result(),
             },
             _ => Message::Introduce {
-                request: self.random.u32(0..9),
+                request: self.random.u32(0..99),
                 peer: id(self.number()),
                 fresh: self.random.bool(),
             },
         }
     }
 
+    /// Mostly somebody who is there.
     fn anybody(&mut self) -> Option<Known> {
-        let place = self.random.usize(0..self.known.len().max(1));
-        self.known.get(place).copied()
+        if self.random.u8(0..10) > 0 {
+            let sessions = &self.world.s.sessions;
+            let there = self.known.iter().filter(|peer| sessions.get(peer.session).is_some());
+            return self.random.choice(there.collect::<Vec<_>>()).copied();
+        }
+        self.random.choice(&self.known).copied()
     }
 
     fn number(&mut self) -> u8 {
@@ -225,7 +233,7 @@ impl Soak {
     }
 
     fn allow(&mut self) -> Allow {
-        Allow { anyone: self.random.bool(), peers: self.ids() }
+        Allow { anyone: self.random.u8(0..4) > 0, peers: self.ids() }
     }
 
     fn mapping(&mut self) -> Mapping {
