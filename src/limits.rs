@@ -54,6 +54,9 @@ pub const WATCHED_PEERS: usize = 256;
 /// Sessions that may watch one peer: what one coming or going costs at most.
 pub const WATCHERS_PER_PEER: usize = 256;
 
+/// Watches in all: a few for each of a million sessions. Their memory is bounded with them.
+pub const WATCHES: usize = 4 * SESSIONS;
+
 /// Rooms that one session may be in.
 pub const ROOMS_PER_SESSION: usize = 4;
 

@@ -130,7 +130,7 @@ pub struct Release {
 pub enum Port {
     /// That of the main connection.
     Main,
-    /// The hole that was opened for [`Prepare::tag`], or for the request of this number.
+    /// The hole that was opened for the tag of a [`Message::Prepare`], or for the request of this number.
     Hole(u64),
 }
 

@@ -248,6 +248,8 @@ pub struct Peer {
     state: State,
     main: Main,
     mapping: Mapping,
+    /// Handshakes so far: the number of the current login.
+    logins: u64,
     /// Failed logins since the last good one.
     failures: u32,
     login_deadline: Option<Instant>,
@@ -270,6 +272,7 @@ impl Peer {
             state: State::Idle,
             main: Main::default(),
             mapping: Mapping::Unknown,
+            logins: 0,
             failures: 0,
             login_deadline: None,
             watched: Vec::new(),
@@ -329,6 +332,7 @@ impl Peer {
     /// What to say at login. `nonce` is new and unguessable each time.
     pub fn login(&mut self, local_port: u16, hosts: Vec<IpAddr>, nonce: Nonce) -> Login {
         self.main = Main { local_port, nonce, hosts: hosts.clone(), ..Main::default() };
+        self.logins += 1;
         self.punches.forget_introductions();
         // The new main port has been used with nobody.
         self.rests.clear();

@@ -38,6 +38,8 @@ struct Entry {
     sent: bool,
     /// What the release said.
     introduction: Option<(u64, Token)>,
+    /// The login in which it was released: introductions are counted anew after each.
+    login: u64,
     context: Option<PathContext>,
     holes: Vec<u64>,
     /// Whether the main port was used: it rests for a while then.
@@ -106,6 +108,7 @@ impl Punches {
             request,
             sent: false,
             introduction: None,
+            login: 0,
             context: None,
             holes: Vec::new(),
             used_main: false,
@@ -389,7 +392,8 @@ impl Peer {
 
     pub(super) fn handle_cancelled(&mut self, introduction: u64, code: RefusalCode, now: Instant) {
         let found = self.punches.entries.iter().find(|(_, entry)| {
-            entry.introduction.is_some_and(|(number, _)| number == introduction)
+            entry.login == self.logins
+                && entry.introduction.is_some_and(|(number, _)| number == introduction)
         });
         let Some((index, entry)) = found else { return };
         let id = PunchId { index: index as u32, generation: entry.generation };
@@ -442,8 +446,10 @@ impl Peer {
             Role::Controller => self.asked_punch(release, peer, now)?,
             Role::Controlled => self.new_controlled(release, peer, now)?,
         };
+        let login = self.logins;
         let entry = self.punches.get(id)?;
         entry.introduction = Some((release.introduction, release.token));
+        entry.login = login;
         entry.context = Some(PathContext {
             introduction: release.introduction,
             token: release.token,
@@ -523,8 +529,10 @@ impl Peer {
     }
 
     fn drain_punch(&mut self, id: PunchId) {
+        let login = self.logins;
         let Some(entry) = self.punches.get(id) else { return };
-        let introduction = entry.introduction.map(|(number, _)| number);
+        let current = entry.login == login;
+        let introduction = entry.introduction.map(|(number, _)| number).filter(|_| current);
         let mut outcomes = Vec::new();
         while let Some(action) = entry.punch.poll_action() {
             match (action, introduction) {
@@ -575,7 +583,9 @@ impl Peer {
         self.punches.by_request.remove(&entry.request);
         if let Some((introduction, token)) = entry.introduction {
             self.punches.by_token.remove(&token);
-            self.tell_outcome(&entry, introduction);
+            if entry.login == self.logins {
+                self.tell_outcome(&entry, introduction);
+            }
         }
         for target in &entry.indexed {
             if self.punches.by_target.get(target) == Some(&id) {

@@ -69,7 +69,7 @@ impl Default for Limits {
             departed_peers: limits::DEPARTED_PEERS,
             departed_time: limits::DEPARTED_TIME,
             unknown_messages: limits::UNKNOWN_MESSAGES,
-            watches: 4 * limits::SESSIONS,
+            watches: limits::WATCHES,
             watched_peers: limits::WATCHED_PEERS,
             watchers_per_peer: limits::WATCHERS_PER_PEER,
             rooms: limits::ROOMS,

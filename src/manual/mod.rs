@@ -1,0 +1,13 @@
+//! The pages: what stands behind the code.
+
+#[doc = include_str!("protocol.md")]
+pub mod protocol {}
+
+#[doc = include_str!("punching.md")]
+pub mod punching {}
+
+#[doc = include_str!("threat_model.md")]
+pub mod threat_model {}
+
+#[doc = include_str!("operations.md")]
+pub mod operations {}
