@@ -71,6 +71,7 @@
 //!     services,
 //!     reconnect: true,
 //!     agent: "example".into(),
+//!     spare_holes: 0,
 //! };
 //! let services = HashMap::from([("chat".to_string(), Service::Application)]);
 //! let b = peer(Allow { anyone: true, peers: vec![] }, services);

@@ -117,8 +117,13 @@ pub const MAIN_BACKLOG_BYTES: usize = 256 * 1024;
 /// Connections to the hole ports from one address (IPv4) or one /64 (IPv6).
 pub const HOLES_PER_ADDRESS: usize = 4096;
 
-/// A hole connection that says nothing is closed after this time. It outlives the longest punch.
-pub const HOLE_IDLE_TIME: Duration = Duration::from_secs(60);
+/// Holes that a peer may have ready before it asks for anything: a burst of requests finds some, and
+/// S keeps no more than these for each session.
+pub const SPARE_HOLES: usize = 8;
+
+/// A hole connection that says nothing is closed after this time. It outlives a spare hole that is
+/// used at its last moment, and the longest punch after that.
+pub const HOLE_IDLE_TIME: Duration = Duration::from_secs(120);
 
 /// Bytes that wait for a slow STUN client before it is closed.
 pub const HOLE_BACKLOG_BYTES: usize = 4 * 1024;
@@ -146,6 +151,12 @@ pub const MAIN_PORT_RESTS: usize = 1024;
 
 /// Punches in progress in one peer.
 pub const PUNCHES: usize = 2048;
+
+/// Fresh holes open in one peer: one for each punch, and another for each that goes into a next round.
+pub const HOLES: usize = 2 * PUNCHES;
+
+/// A spare hole that nobody needs is closed after this time: holding it costs S and the NAT an entry.
+pub const SPARE_HOLE_TIME: Duration = Duration::from_secs(60);
 
 /// Connections accepted on a punched port which have not said whose they are.
 pub const UNCLAIMED_PATHS: usize = 256;

@@ -52,6 +52,7 @@ impl World {
             services: HashMap::new(),
             reconnect: true,
             agent: "test".into(),
+            spare_holes: 0,
         };
         change(&mut options);
         let host = self.reactor.add_peer(|core, host| PeerHost::open(core, host, options, 1));

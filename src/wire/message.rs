@@ -5,7 +5,7 @@
 //! 0x01  Welcome    S → peer    id, observed, token, hole endpoints, text
 //! 0x02  Refused    S → peer    request, code, text
 //! 0x03  Closing    S → peer    code, text
-//! 0x10  Introduce  peer → S    request, peer, fresh
+//! 0x10  Introduce  peer → S    request, peer, port to be released from
 //! 0x11  Prepare    S → peer    tag, round
 //! 0x12  Release    S → peer    introduction, request, round, role, delay, peer's key, its nonce,
 //!                              token, port to dial from, its mapping, its candidates
@@ -130,9 +130,13 @@ pub struct Release {
 pub enum Port {
     /// That of the main connection.
     Main,
-    /// The hole that was opened for the tag of a [`Message::Prepare`], or for the request of this number.
+    /// The hole of this tag: that of a [`Message::Prepare`], or one of the peer's own choice.
     Hole(u64),
 }
+
+/// Set in the tags of holes that S asks for. A peer chooses others, and not 0, which is the tag of
+/// probes from the main port.
+pub const CHOSEN_BY_SERVER: u64 = 1 << 63;
 
 /// The sides of an introduction. The role comes from here, never from connect or accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -209,9 +213,9 @@ pub enum Message {
         request: u32,
         /// Whom.
         peer: PeerId,
-        /// A fresh hole is on its way to a hole port, with the request's number as its tag: release
-        /// from that, not from the main port.
-        fresh: bool,
+        /// The local port to be released from. A hole's probe has come to a hole port before, or is
+        /// on its way; its tag is the peer's own choice, below [`CHOSEN_BY_SERVER`].
+        from: Port,
     },
     /// Open a fresh hole: a new local port that listens, and a probe from it to a hole port.
     Prepare {
@@ -311,11 +315,11 @@ impl Message {
                 out.put_u8(code.to_byte());
                 out.put_text(text, limits::TEXT_BYTES);
             }
-            Self::Introduce { request, peer, fresh } => {
+            Self::Introduce { request, peer, from } => {
                 out.put_u8(kind::INTRODUCE);
                 out.put_u32(*request);
                 out.put(peer.as_bytes());
-                out.put_bool(*fresh);
+                from.encode(out);
             }
             Self::Prepare { tag, round } => {
                 out.put_u8(kind::PREPARE);
@@ -393,7 +397,7 @@ impl Message {
             kind::INTRODUCE => Self::Introduce {
                 request: r.u32("request")?,
                 peer: r.peer_id("peer")?,
-                fresh: r.bool("fresh")?,
+                from: Port::decode(r)?,
             },
             kind::PREPARE => Self::Prepare { tag: r.u64("tag")?, round: r.u8("round")? },
             kind::RELEASE => Self::Release(Box::new(Release::decode(r)?)),
@@ -493,13 +497,7 @@ impl Release {
         out.put(self.key.as_bytes());
         out.put(&self.nonce);
         out.put(&self.token);
-        match self.from {
-            Port::Main => out.put_u8(0),
-            Port::Hole(tag) => {
-                out.put_u8(1);
-                out.put_u64(tag);
-            }
-        }
+        self.from.encode(out);
         out.put_u8(self.mapping.to_byte());
         out.put_list(&self.candidates, limits::CANDIDATES, |out, candidate| {
             out.put_u8(candidate.kind.to_byte());
@@ -517,11 +515,7 @@ impl Release {
             key: r.key("key")?,
             nonce: r.array("nonce")?,
             token: r.array("token")?,
-            from: match r.u8("port")? {
-                0 => Port::Main,
-                1 => Port::Hole(r.u64("port")?),
-                _ => return Err(DecodeError::Invalid("port")),
-            },
+            from: Port::decode(r)?,
             mapping: Mapping::from_byte(r.u8("mapping")?),
             candidates: r
                 .list("candidates", limits::CANDIDATES, |r| {
@@ -550,6 +544,26 @@ fn put_hosts(out: &mut Vec<u8>, hosts: &[IpAddr]) {
 
 fn hosts(r: &mut Reader<'_>) -> Result<Vec<IpAddr>, DecodeError> {
     r.list("hosts", limits::HOST_ADDRESSES, |r| r.ip("hosts"))
+}
+
+impl Port {
+    fn encode(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Main => out.put_u8(0),
+            Self::Hole(tag) => {
+                out.put_u8(1);
+                out.put_u64(tag);
+            }
+        }
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match r.u8("port")? {
+            0 => Ok(Self::Main),
+            1 => Ok(Self::Hole(r.u64("port")?)),
+            _ => Err(DecodeError::Invalid("port")),
+        }
+    }
 }
 
 impl Role {

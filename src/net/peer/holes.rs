@@ -176,7 +176,10 @@ impl PeerHost {
             };
             probe.received.drain(..used);
             match (answer, tag) {
-                (Some(mapped), Some(tag)) => log::debug!("hole tag={tag:#x} mapped={mapped}"),
+                (Some(mapped), Some(tag)) => {
+                    log::debug!("hole tag={tag:#x} mapped={mapped}");
+                    self.machine.handle_hole_shown(tag);
+                }
                 (None, Some(tag)) => self.machine.handle_hole_refused(tag, clock::now()),
                 (mapped, None) => {
                     self.drop_sock(core, key);

@@ -60,6 +60,8 @@ pub struct Options {
     pub reconnect: bool,
     /// The program and its version, for the operator's log.
     pub agent: String,
+    /// Holes to keep ready once one was needed; see [`Config::spare_holes`].
+    pub spare_holes: usize,
 }
 
 /// What a peer does with a stream that an allowed peer opens.
@@ -162,6 +164,7 @@ impl PeerHost {
             allow: options.allow.clone(),
             agent: options.agent.clone(),
             reconnect: options.reconnect,
+            spare_holes: options.spare_holes,
         };
         let mut host = Self {
             id,

@@ -1,14 +1,16 @@
-//! Fresh local ports, opened because the main one won't do.
+//! Fresh local ports, opened because the main one won't do: those that S asks for, those that a
+//! request of ours brings along, and a few that are ready before they are needed.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::{Action, Due, Peer, PunchId};
 use crate::limits;
+use crate::wire::message::CHOSEN_BY_SERVER;
 use crate::wire::stun::Probe;
 
-/// How often a probe that S couldn't tie to anything is sent again: the request, which travels on
-/// another connection, may be late.
+/// How often a probe that S couldn't tie to anything is sent again: the two connections of a peer keep
+/// no order between them.
 const PROBE_TRIES: u32 = 8;
 
 /// Between two tries.
@@ -16,17 +18,22 @@ const PROBE_RETRY: Duration = Duration::from_millis(50);
 
 /// A fresh local port with a listener and a hole connection.
 #[derive(Debug)]
-pub struct Hole {
+struct Hole {
     /// The punch that it belongs to, once that is known.
     punch: Option<PunchId>,
     round: u8,
     tries: u32,
     expires: Instant,
+    /// S has seen it.
+    shown: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Holes {
     open: HashMap<u64, Hole>,
+    /// Opened unasked, and not used yet.
+    spare: Vec<u64>,
+    last_tag: u64,
 }
 
 impl Holes {
@@ -36,6 +43,8 @@ impl Holes {
 }
 
 impl Peer {
+    // ---- getters ----
+
     /// The attribute for a probe: of a hole, or of the main port when `tag` is 0.
     pub fn probe(&self, tag: u64, local_port: u16) -> Option<Probe> {
         let token = self.main.welcome.as_ref()?.token;
@@ -43,10 +52,13 @@ impl Peer {
         Some(Probe { token, tag, round, local_port })
     }
 
-    /// The hole could not be opened, or its hole connection is gone. The listener may live on: a
-    /// release may still name it.
-    pub fn handle_hole_lost(&mut self, tag: u64) {
-        log::debug!("hole tag={tag:#x}: lost");
+    // ---- events ----
+
+    /// S has answered the probe of a hole: it knows the hole now.
+    pub fn handle_hole_shown(&mut self, tag: u64) {
+        if let Some(hole) = self.holes.open.get_mut(&tag) {
+            hole.shown = true;
+        }
     }
 
     /// S could not tie the probe to anything.
@@ -58,27 +70,43 @@ impl Peer {
         }
     }
 
-    pub(super) fn handle_prepare(&mut self, tag: u64, round: u8, now: Instant) {
-        self.open_hole(tag, round, None, now);
+    /// The hole could not be opened, or its hole connection is gone. One that a release may name lives
+    /// on: its listener is still there. A spare one is worth nothing any more.
+    pub fn handle_hole_lost(&mut self, tag: u64) {
+        log::debug!("hole tag={tag:#x}: lost");
+        if self.holes.spare.contains(&tag) {
+            self.close_hole(tag);
+        }
     }
 
-    /// Opens a hole. Says whether it could.
-    pub(super) fn open_hole(
-        &mut self,
-        tag: u64,
-        round: u8,
-        punch: Option<PunchId>,
-        now: Instant,
-    ) -> bool {
-        let Some(to) = self.hole_endpoint() else { return false };
-        if self.holes.len() >= limits::PUNCHES || self.holes.open.contains_key(&tag) {
-            return false;
+    // ---- for punches ----
+
+    pub(super) fn handle_prepare(&mut self, tag: u64, round: u8, now: Instant) {
+        self.open_hole(tag, round, None, limits::INTRODUCTION_TIME, now);
+    }
+
+    /// A hole for a request of ours: one that is ready, or a new one. Returns its tag.
+    pub(super) fn take_hole(&mut self, punch: PunchId, now: Instant) -> Option<u64> {
+        let shown = |tag: &u64| self.holes.open.get(tag).is_some_and(|hole| hole.shown);
+        let Some(index) = self.holes.spare.iter().position(shown) else {
+            let tag = self.next_tag();
+            let time = limits::INTRODUCTION_TIME;
+            return self.open_hole(tag, 0, Some(punch), time, now).then_some(tag);
+        };
+        let tag = self.holes.spare.remove(index);
+        self.adopt_hole(tag, punch);
+        Some(tag)
+    }
+
+    /// Opens spare holes up to their number: what was needed once may be needed again soon.
+    pub(super) fn keep_spare_holes(&mut self, now: Instant) {
+        while self.holes.spare.len() < self.config.spare_holes.min(limits::SPARE_HOLES) {
+            let tag = self.next_tag();
+            if !self.open_hole(tag, 0, None, limits::SPARE_HOLE_TIME, now) {
+                return;
+            }
+            self.holes.spare.push(tag);
         }
-        let expires = now + limits::INTRODUCTION_TIME;
-        self.timers.set(expires, Due::HoleExpiry(tag));
-        self.holes.open.insert(tag, Hole { punch, round, tries: 0, expires });
-        self.actions.push_back(Action::OpenHole { tag, to });
-        true
     }
 
     /// A release says which punch a hole is for; it is closed with the punch.
@@ -88,20 +116,54 @@ impl Peer {
         }
     }
 
+    /// A hole's time is up, unless a punch has it: then it goes with the punch.
     pub(super) fn expire_hole(&mut self, tag: u64) {
-        if self.holes.open.remove(&tag).is_some() {
-            self.actions.push_back(Action::CloseHole { tag });
+        if self.holes.open.get(&tag).is_some_and(|hole| hole.punch.is_none()) {
+            self.close_hole(tag);
         }
     }
 
     pub(super) fn close_hole(&mut self, tag: u64) {
+        self.holes.spare.retain(|spare| *spare != tag);
         if let Some(hole) = self.holes.open.remove(&tag) {
             self.timers.clear(hole.expires, Due::HoleExpiry(tag));
             self.actions.push_back(Action::CloseHole { tag });
         }
     }
 
+    /// The login is over: S has forgotten the spare holes.
+    pub(super) fn close_spare_holes(&mut self) {
+        for tag in std::mem::take(&mut self.holes.spare) {
+            self.close_hole(tag);
+        }
+    }
+
     pub(super) fn has_hole(&self, tag: u64) -> bool {
         self.holes.open.contains_key(&tag)
+    }
+
+    /// Opens a hole. Says whether it could.
+    fn open_hole(
+        &mut self,
+        tag: u64,
+        round: u8,
+        punch: Option<PunchId>,
+        time: Duration,
+        now: Instant,
+    ) -> bool {
+        let Some(to) = self.hole_endpoint() else { return false };
+        if self.holes.len() >= limits::HOLES || self.holes.open.contains_key(&tag) {
+            return false;
+        }
+        let expires = now + time;
+        self.timers.set(expires, Due::HoleExpiry(tag));
+        self.holes.open.insert(tag, Hole { punch, round, tries: 0, expires, shown: false });
+        self.actions.push_back(Action::OpenHole { tag, to });
+        true
+    }
+
+    fn next_tag(&mut self) -> u64 {
+        self.holes.last_tag = (self.holes.last_tag + 1) & !CHOSEN_BY_SERVER;
+        self.holes.last_tag
     }
 }

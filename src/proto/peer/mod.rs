@@ -17,7 +17,6 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-pub use self::holes::Hole;
 use self::holes::Holes;
 pub use self::punches::PunchId;
 use self::punches::Punches;
@@ -42,6 +41,9 @@ pub struct Config {
     pub agent: String,
     /// Whether it logs in again when the rendezvous is lost.
     pub reconnect: bool,
+    /// Fresh holes that are kept ready once one was needed, at most [`limits::SPARE_HOLES`]: each
+    /// saves its request a round trip. For who calls the same peer again and again.
+    pub spare_holes: usize,
 }
 
 /// What the driver has to do.
@@ -438,6 +440,7 @@ impl Peer {
         }
         self.clear_login_deadline();
         self.forget_requests();
+        self.close_spare_holes();
         let retry_in = (self.config.reconnect && !error.is_final()).then(|| self.backoff());
         match retry_in {
             Some(delay) => {

@@ -333,18 +333,17 @@ impl Peer {
         if entry.sent || !self.may_ask() || (fresh && self.main.welcome.is_none()) {
             return;
         }
-        let fresh = fresh && self.open_hole(u64::from(request), 1, Some(id), now);
-        if !fresh {
+        let hole = if fresh { self.take_hole(id, now) } else { None };
+        let from = hole.map_or(Port::Main, Port::Hole);
+        if from == Port::Main {
             self.rest_main_port(peer, now);
         }
-        self.send(Message::Introduce { request, peer, fresh });
+        self.send(Message::Introduce { request, peer, from });
         let entry = self.punches.get(id).expect("it was there above");
         entry.sent = true;
-        if fresh {
-            entry.holes.push(u64::from(request));
-        } else {
-            entry.used_main = true;
-        }
+        entry.holes.extend(hole);
+        entry.used_main = hole.is_none();
+        self.keep_spare_holes(now);
     }
 
     /// Whether the main port was used with this peer lately: the same four-tuple must not come twice.

@@ -28,6 +28,7 @@ fn bench(change: impl FnOnce(&mut Config)) -> Bench {
         allow: Allow::default(),
         agent: "test".into(),
         reconnect: true,
+        spare_holes: 0,
     };
     change(&mut config);
     let mut bench = Bench { peer: Peer::new(config, 3), now: Instant::now() };
@@ -138,7 +139,7 @@ fn a_request_does_not_wait_for_the_welcome() {
     assert!(bench.sent().is_empty());
     bench.authenticate();
     let peer = other().1;
-    assert_eq!(bench.sent(), [Message::Introduce { request: 1, peer, fresh: false }]);
+    assert_eq!(bench.sent(), [Message::Introduce { request: 1, peer, from: Port::Main }]);
 }
 
 #[test]
@@ -177,10 +178,11 @@ fn a_release_dials_at_once_and_a_second_request_uses_a_fresh_port() {
     assert_eq!(dials(&bench.actions()), [Port::Main]);
     bench.connect();
     let actions = bench.actions();
-    let opens = |action: &Action| matches!(action, Action::OpenHole { tag: 2, .. });
+    let opens = |action: &Action| matches!(action, Action::OpenHole { tag: 1, .. });
     assert!(actions.iter().any(opens), "{actions:?}");
     let peer = other().1;
-    assert!(actions.contains(&Action::Send(Message::Introduce { request: 2, peer, fresh: true })));
+    let from = Port::Hole(1);
+    assert!(actions.contains(&Action::Send(Message::Introduce { request: 2, peer, from })));
 }
 
 #[test]
@@ -192,7 +194,7 @@ fn the_main_port_may_be_used_with_a_peer_again_after_its_rest() {
     bench.sent();
     bench.pass(limits::MAIN_PORT_REST + Duration::from_secs(1));
     bench.connect();
-    assert!(matches!(bench.sent()[..], [Message::Introduce { fresh: false, .. }]));
+    assert!(matches!(bench.sent()[..], [Message::Introduce { from: Port::Main, .. }]));
 }
 
 #[test]
@@ -393,10 +395,29 @@ fn no_more_punches_than_the_bound() {
 fn messages_that_are_not_for_a_peer_change_nothing() {
     let mut bench = bench(|_| {});
     bench.log_in();
-    bench.hear(Message::Introduce { request: 1, peer: other().1, fresh: false });
+    bench.hear(Message::Introduce { request: 1, peer: other().1, from: Port::Main });
     bench.hear(Message::Unknown(0x77));
     bench.hear(Message::Cancelled { introduction: 77, code: RefusalCode::PeerGone });
     assert!(bench.actions().is_empty());
     bench.hear(Message::Ping(4));
     assert_eq!(bench.sent(), [Message::Pong(4)]);
+}
+
+#[test]
+fn spare_holes_are_kept_ready_once_one_was_needed() {
+    let mut bench = bench(|config| config.spare_holes = 2);
+    bench.log_in();
+    assert_eq!(bench.peer.holes(), 0, "nobody knows yet that any is needed");
+    bench.connect();
+    assert_eq!(bench.peer.holes(), 2);
+    bench.actions();
+    bench.peer.handle_hole_shown(2);
+    bench.connect();
+    let peer = other().1;
+    let asked = Message::Introduce { request: 2, peer, from: Port::Hole(2) };
+    assert!(bench.sent().contains(&asked), "the one that S has seen");
+    assert_eq!(bench.peer.holes(), 3, "it is replaced");
+    bench.peer.handle_hole_lost(1);
+    bench.pass(limits::SPARE_HOLE_TIME);
+    assert_eq!(bench.peer.holes(), 0, "nobody needed them");
 }

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::release::compose;
-use super::sessions::SessionId;
+use super::sessions::{OwnHole, SessionId};
 use super::table::{Due, Introduction, IntroductionId, ROLES, Side, Source, chosen_tag, other};
 use super::{ProbeVerdict, Rendezvous};
 use crate::identity::PeerId;
 use crate::limits;
-use crate::wire::message::{Message, Role, RoundResult};
+use crate::wire::message::{CHOSEN_BY_SERVER, Message, Port, Role, RoundResult};
 use crate::wire::refusal::RefusalCode;
 use crate::wire::stun::Probe;
 
@@ -31,7 +31,7 @@ enum Ending {
 pub(super) struct Request {
     pub(super) number: u32,
     pub(super) peer: PeerId,
-    pub(super) fresh: bool,
+    pub(super) from: Port,
 }
 
 impl Rendezvous {
@@ -47,6 +47,11 @@ impl Rendezvous {
     fn check_request(&self, asker: SessionId, request: Request) -> Result<SessionId, RefusalCode> {
         let me = self.sessions.live(asker);
         if request.number == 0 || self.introductions.has_request(asker, request.number) {
+            return Err(RefusalCode::Protocol);
+        }
+        if let Port::Hole(tag) = request.from
+            && (is_not_its_own(tag) || self.introductions.has_own_hole(asker, tag))
+        {
             return Err(RefusalCode::Protocol);
         }
         if me.id == request.peer {
@@ -99,34 +104,34 @@ impl Rendezvous {
         self.stats.introductions_started += 1;
         log::info!(
             "introduced introduction={id} controller={controller} controlled={controlled} \
-             request={} peer={} fresh={}",
+             request={} peer={} from={:?}",
             request.number,
             request.peer,
-            request.fresh
+            request.from
         );
         self.gather(id);
     }
 
     /// From which port each side dials first: from the main one, where that will do.
     fn first_round(
-        &self,
+        &mut self,
         id: IntroductionId,
         controller: SessionId,
         controlled: SessionId,
         request: Request,
     ) -> (Side, Side) {
         let fresh_hole = Source::Awaited { tag: chosen_tag(id, 1) };
-        let needs_hole = |session| self.sessions.live(session).needs_hole();
-        let source = if request.fresh {
-            Source::Awaited { tag: u64::from(request.number) }
-        } else if needs_hole(controller)
+        let needs_hole = |it: &Self, session| it.sessions.live(session).needs_hole();
+        let source = if let Port::Hole(tag) = request.from {
+            self.sessions.live_mut(controller).take_hole(tag)
+        } else if needs_hole(self, controller)
             || self.introductions.main_ports_are_taken(controller, controlled)
         {
             fresh_hole
         } else {
             Source::Main
         };
-        let theirs = if needs_hole(controlled) { fresh_hole } else { Source::Main };
+        let theirs = if needs_hole(self, controlled) { fresh_hole } else { Source::Main };
         (Side { session: controller, source }, Side { session: controlled, source: theirs })
     }
 
@@ -151,7 +156,15 @@ impl Rendezvous {
         mapped: SocketAddr,
     ) -> ProbeVerdict {
         let found = self.introductions.find_hole(session, probe.tag, probe.round);
-        let Some((id, role)) = found else { return ProbeVerdict::Unknown };
+        let Some((id, role)) = found else {
+            if is_not_its_own(probe.tag) {
+                return ProbeVerdict::Unknown;
+            }
+            // Opened unasked: a request may name it later.
+            let hole = OwnHole { tag: probe.tag, local_port: probe.local_port, mapped };
+            self.sessions.live_mut(session).keep_hole(hole);
+            return ProbeVerdict::Tied;
+        };
         if self.introductions.get(id).is_some_and(|introduction| !introduction.is_released()) {
             self.introductions.set_hole(id, role, probe.local_port, mapped);
             self.release_if_gathered(id);
@@ -299,4 +312,8 @@ impl Rendezvous {
         let link = self.sessions.live(session).link;
         self.outbox.send(link, Message::Cancelled { introduction: id.0, code });
     }
+}
+
+fn is_not_its_own(tag: u64) -> bool {
+    tag == 0 || tag & CHOSEN_BY_SERVER != 0
 }

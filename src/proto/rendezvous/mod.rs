@@ -13,7 +13,7 @@
 //!
 //! What a peer is asked to open a hole for is named by a tag. In a tag that S chooses the top bit is
 //! set, then come the number of the introduction and, in the two lowest bits, the round. A tag
-//! without that bit is the number of the peer's own request; 0 is the main port.
+//! without that bit is the peer's own choice, for a hole that it opens unasked; 0 is the main port.
 
 mod config;
 mod consent;
@@ -194,8 +194,8 @@ impl Rendezvous {
         }
         log::trace!("session={session}: {message:?}");
         match message {
-            Message::Introduce { request, peer, fresh } => {
-                self.handle_introduce(session, Request { number: request, peer, fresh }, now);
+            Message::Introduce { request, peer, from } => {
+                self.handle_introduce(session, Request { number: request, peer, from }, now);
             }
             Message::Outcome { introduction, round, result } => {
                 self.handle_outcome(session, introduction, round, result, now);

@@ -15,7 +15,7 @@ use std::time::Instant;
 use super::sessions::SessionId;
 use crate::limits;
 use crate::proto::timers::Timers;
-use crate::wire::message::{Port, Role, Token};
+use crate::wire::message::{CHOSEN_BY_SERVER, Port, Role, Token};
 
 /// The number of an introduction. It only ever grows: peers recognise a replayed one by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,9 +27,9 @@ impl fmt::Display for IntroductionId {
     }
 }
 
-/// Set in the tags that S chooses: `1 | introduction: 61 bits | round: 2 bits`. A tag without it is
-/// the number of a request, by a peer that opened its hole unasked; 0 is the main port.
-const CHOSEN: u64 = 1 << 63;
+/// A tag that S chooses is `1 | introduction: 61 bits | round: 2 bits`. One without that bit is the
+/// choice of a peer that opened its hole unasked; 0 is the main port.
+const CHOSEN: u64 = CHOSEN_BY_SERVER;
 const ROUND_BITS: u32 = 2;
 const _: () = assert!(limits::ROUNDS < 1 << ROUND_BITS);
 
@@ -54,6 +54,14 @@ impl Source {
     pub(super) fn tag_to_prepare(self) -> Option<u64> {
         match self {
             Self::Awaited { tag } if tag & CHOSEN != 0 => Some(tag),
+            _ => None,
+        }
+    }
+
+    /// The tag of a hole that a peer opened unasked.
+    fn own_tag(self) -> Option<u64> {
+        match self.port() {
+            Port::Hole(tag) if tag & CHOSEN == 0 => Some(tag),
             _ => None,
         }
     }
@@ -96,6 +104,8 @@ pub(super) struct Introduction {
     pub(super) round: u8,
     phase: Phase,
     deadline: Instant,
+    /// The hole that the controller brought along for the first round.
+    own_hole: Option<u64>,
 }
 
 impl Introduction {
@@ -168,6 +178,8 @@ pub(super) struct Introductions {
     all: HashMap<IntroductionId, Introduction>,
     last: u64,
     by_request: HashMap<(SessionId, u32), IntroductionId>,
+    /// Which introduction uses the hole that a controller opened unasked.
+    by_own_hole: HashMap<(SessionId, u64), IntroductionId>,
     /// Which introduction has two sessions' main ports: one four-tuple makes one connection.
     by_main_ports: HashMap<(SessionId, SessionId), IntroductionId>,
     timers: Timers<(IntroductionId, Due)>,
@@ -184,6 +196,11 @@ impl Introductions {
 
     pub(super) fn has_request(&self, session: SessionId, request: u32) -> bool {
         self.by_request.contains_key(&(session, request))
+    }
+
+    /// Whether an introduction in progress uses a hole that the session opened unasked.
+    pub(super) fn has_own_hole(&self, session: SessionId, tag: u64) -> bool {
+        self.by_own_hole.contains_key(&(session, tag))
     }
 
     /// Whether an introduction in progress uses the main ports of both sessions.
@@ -218,8 +235,20 @@ impl Introductions {
         self.timers.set(late, (id, Due::Holes));
         self.timers.set(deadline, (id, Due::Whole));
         self.by_request.insert((controller.session, request), id);
-        let introduction =
-            Introduction { request, token, controller, controlled, round: 1, phase, deadline };
+        let own_hole = controller.source.own_tag();
+        if let Some(tag) = own_hole {
+            self.by_own_hole.insert((controller.session, tag), id);
+        }
+        let introduction = Introduction {
+            request,
+            token,
+            controller,
+            controlled,
+            round: 1,
+            phase,
+            deadline,
+            own_hole,
+        };
         self.all.insert(id, introduction);
     }
 
@@ -231,13 +260,14 @@ impl Introductions {
         round: u8,
     ) -> Option<(IntroductionId, Role)> {
         let id = match tag & CHOSEN {
-            0 => *self.by_request.get(&(session, u32::try_from(tag).ok()?))?,
+            0 => *self.by_own_hole.get(&(session, tag))?,
             _ => IntroductionId((tag & !CHOSEN) >> ROUND_BITS),
         };
         let introduction = self.all.get(&id)?;
         let role = introduction.role_of(session)?;
-        let fits =
-            introduction.round == round && introduction.side(role).source.port() == Port::Hole(tag);
+        // A hole that was opened unasked was probed before there was a round.
+        let in_time = introduction.round == round || tag & CHOSEN == 0;
+        let fits = in_time && introduction.side(role).source.port() == Port::Hole(tag);
         fits.then_some((id, role))
     }
 
@@ -318,6 +348,9 @@ impl Introductions {
         self.timers.clear(introduction.deadline, (id, Due::Whole));
         let controller = introduction.controller.session;
         self.by_request.remove(&(controller, introduction.request));
+        if let Some(tag) = introduction.own_hole {
+            self.by_own_hole.remove(&(controller, tag));
+        }
         let ports = pair(controller, introduction.controlled.session);
         if self.by_main_ports.get(&ports) == Some(&id) {
             self.by_main_ports.remove(&ports);
@@ -333,6 +366,8 @@ impl Introductions {
     #[cfg(test)]
     pub(super) fn check(&self) {
         assert_eq!(self.by_request.len(), self.all.len());
+        let own_holes = self.all.values().filter(|each| each.own_hole.is_some()).count();
+        assert_eq!(self.by_own_hole.len(), own_holes);
         for (key, id) in &self.by_request {
             let introduction = &self.all[id];
             assert_eq!(*key, (introduction.controller.session, introduction.request));

@@ -1,8 +1,9 @@
 //! An introduction's first round: who needs a hole, what the releases say, who ends it.
 
 use super::*;
+use crate::limits;
 use crate::wire::message::CandidateKind::{Host, ServerReflexive};
-use crate::wire::message::{Port, Role};
+use crate::wire::message::{CHOSEN_BY_SERVER, Role};
 
 fn candidates(release: &Release) -> Vec<(crate::wire::message::CandidateKind, String)> {
     release.candidates.iter().map(|each| (each.kind, each.address.to_string())).collect()
@@ -51,17 +52,43 @@ fn a_side_whose_mapping_is_not_shared_is_asked_for_a_hole() {
 }
 
 #[test]
-fn a_fresh_hole_is_awaited_and_not_asked_for() {
+fn a_hole_of_its_own_is_awaited_and_not_asked_for() {
     let mut world = World::new();
     let (a, b) = (world.open(1), world.open(2));
-    assert_eq!(world.probe(a, 9, 1, "203.0.113.1:7001"), ProbeVerdict::Unknown, "too early");
-    world.say(a, Message::Introduce { request: 9, peer: b.id, fresh: true });
+    world.say(a, Message::Introduce { request: 9, peer: b.id, from: Port::Hole(5) });
     assert!(world.sent().is_empty());
-    assert_eq!(world.probe(a, 9, 1, "203.0.113.1:7001"), ProbeVerdict::Tied);
+    assert_eq!(world.probe(a, 5, 0, "203.0.113.1:7001"), ProbeVerdict::Tied);
     let (to_a, to_b) = world.releases(a, b);
-    assert_eq!((to_a.from, to_b.from), (Port::Hole(9), Port::Main));
+    assert_eq!((to_a.from, to_b.from), (Port::Hole(5), Port::Main));
     let of_a = [(Host, "192.168.0.1:3000".into()), (ServerReflexive, "203.0.113.1:7001".into())];
     assert_eq!(candidates(&to_b), of_a);
+}
+
+#[test]
+fn a_hole_that_has_shown_before_releases_at_once_and_serves_once() {
+    let mut world = World::new();
+    let (a, b) = (world.open(1), world.open(2));
+    assert_eq!(world.probe(a, 5, 0, "203.0.113.1:7001"), ProbeVerdict::Tied);
+    world.say(a, Message::Introduce { request: 9, peer: b.id, from: Port::Hole(5) });
+    let (to_a, _) = world.releases(a, b);
+    assert_eq!(to_a.from, Port::Hole(5));
+    for tag in [5, 0, CHOSEN_BY_SERVER | 5] {
+        world.say(a, Message::Introduce { request: 10, peer: b.id, from: Port::Hole(tag) });
+        let code = RefusalCode::Protocol;
+        let refused = Message::Refused(Refused { request: 10, code, text: String::new() });
+        assert_eq!(world.sent(), [(a.link, refused)], "tag {tag:#x}");
+    }
+}
+
+#[test]
+fn holes_that_nobody_asked_for_are_bounded() {
+    let mut world = World::new();
+    let (a, b) = (world.open(1), world.open(2));
+    for tag in 1..=limits::SPARE_HOLES as u64 + 1 {
+        assert_eq!(world.probe(a, tag, 0, "203.0.113.1:7001"), ProbeVerdict::Tied);
+    }
+    world.say(a, Message::Introduce { request: 1, peer: b.id, from: Port::Hole(1) });
+    assert!(world.sent().is_empty(), "the oldest was forgotten, and is awaited");
 }
 
 #[test]

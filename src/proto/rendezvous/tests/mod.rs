@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::identity::PeerId;
-use crate::wire::message::{Allow, Mapping, Release, RoundResult, Token, Welcome};
+use crate::wire::message::{Allow, Mapping, Port, Release, RoundResult, Token, Welcome};
 
 /// A machine, its clock, and what it has said so far.
 struct World {
@@ -111,7 +111,7 @@ impl World {
     }
 
     fn introduce(&mut self, peer: Known, request: u32, to: u8) {
-        self.say(peer, Message::Introduce { request, peer: id(to), fresh: false });
+        self.say(peer, Message::Introduce { request, peer: id(to), from: Port::Main });
     }
 
     fn outcome(&mut self, peer: Known, introduction: u64, round: u8, result: RoundResult) {

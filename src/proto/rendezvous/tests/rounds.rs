@@ -1,7 +1,7 @@
 //! The rounds of an introduction, and how it ends.
 
 use super::*;
-use crate::wire::message::{Port, Role};
+use crate::wire::message::Role;
 
 /// Two peers whose first round is released.
 fn introduced() -> (World, Known, Known) {

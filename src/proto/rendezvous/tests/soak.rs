@@ -209,7 +209,11 @@ impl Soak {
             _ => Message::Introduce {
                 request: self.random.u32(0..99),
                 peer: id(self.number()),
-                fresh: self.random.bool(),
+                from: if self.random.bool() {
+                    Port::Main
+                } else {
+                    Port::Hole(self.random.u64(0..5))
+                },
             },
         }
     }
