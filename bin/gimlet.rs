@@ -1,1 +1,4 @@
-fn main() {}
+//! A peer. See [`gimlet::cli`].
+fn main() -> std::process::ExitCode {
+    gimlet::cli::gimlet::main()
+}

@@ -1,1 +1,4 @@
-fn main() {}
+//! The rendezvous. See [`gimlet::cli`].
+fn main() -> std::process::ExitCode {
+    gimlet::cli::gimletd::main()
+}

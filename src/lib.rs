@@ -105,6 +105,8 @@
 //!
 //! `cli` (default): what the programs need. An embedder takes `default-features = false`.
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod identity;
 pub mod limits;
 pub mod manual;

@@ -1,0 +1,88 @@
+//! The command line of `gimletd`.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
+use super::super::target::parse_bind;
+use crate::identity::DEFAULT_PORT;
+
+/// The rendezvous of Gimlet: brings peers behind NATs together.
+///
+/// Run it on a machine that all peers can reach, on TCP ports 4000, 8000 and 8001. It prints its
+/// address, KEY@HOST:4000, one for each way to reach it; give one of them to the peers. It sees who
+/// connects with whom, and never what they say.
+#[derive(Debug, Parser)]
+#[command(name = "gimletd", version, max_term_width = 100)]
+#[command(after_help = "Examples:\n  \
+    gimletd\n  \
+    gimletd --public rendezvous.example.net\n  \
+    gimletd --main 127.0.0.1:0 --hole 127.0.0.1:0 --hole 127.0.0.1:0 --state /tmp/rendezvous\n\n\
+    The settings of FILE have the names of the options: main and hole (lists), public, text, state.\n\
+    SIGTERM and SIGINT tell all peers to come back later, and end it with exit code 0.")]
+pub(crate) struct Args {
+    /// Where peers log in (repeatable) [default: 0.0.0.0:4000 and [::]:4000]
+    #[arg(long, value_name = "IP[:PORT]", value_parser = main_address)]
+    pub(crate) main: Vec<SocketAddr>,
+
+    /// Where STUN is answered (repeatable) [default: ports 8000 and 8001 of the same addresses]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) hole: Vec<SocketAddr>,
+
+    /// Where the key is kept [default: /var/lib/gimlet, or ~/.local/state/gimlet]
+    #[arg(long, value_name = "DIR", env = "GIMLET_STATE")]
+    #[arg(value_parser = OsStringValueParser::new().map(path))]
+    pub(crate) state: Option<PathBuf>,
+
+    /// The name or address by which peers reach this machine
+    #[arg(long, value_name = "HOST")]
+    pub(crate) public: Option<String>,
+
+    /// Words for every peer that logs in
+    #[arg(long, value_name = "WELCOME")]
+    pub(crate) text: Option<String>,
+
+    /// Settings; the command line comes before them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Log what happens to stderr; -vv and -vvv say more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Print one JSON object instead of the addresses
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn main_address(text: &str) -> Result<SocketAddr, String> {
+    parse_bind(text, DEFAULT_PORT)
+}
+
+/// Unlike clap's own, lets an empty text through: an empty variable is one that is not set.
+fn path(text: OsString) -> PathBuf {
+    PathBuf::from(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn addresses_are_repeatable() {
+        let line = "gimletd --main 0.0.0.0 --main [::]:5 --hole 0.0.0.0:1 --hole 0.0.0.0:2";
+        let args = Args::try_parse_from(line.split(' ')).unwrap();
+        assert_eq!(args.main, ["0.0.0.0:4000".parse().unwrap(), "[::]:5".parse().unwrap()]);
+        assert_eq!(args.hole.len(), 2);
+        Args::try_parse_from(["gimletd", "--hole", "0.0.0.0"]).unwrap_err();
+    }
+}

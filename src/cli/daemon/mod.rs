@@ -1,0 +1,170 @@
+//! The rendezvous as a program: where it listens, what it prints, how it ends.
+
+mod addresses;
+mod args;
+mod settings;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use self::addresses::Places;
+pub(crate) use self::args::Args;
+use self::settings::Settings;
+use super::exit::{self, Failure};
+use super::output::Output;
+use super::signals::{Signal, Signals};
+use crate::identity::PeerId;
+use crate::net::reactor::{HostId, Reactor};
+use crate::net::rendezvous::{Options, RendezvousHost};
+use crate::net::{clock, interfaces, sys};
+
+/// How long peers may take to hear that the rendezvous stops.
+const DRAIN_TIME: Duration = Duration::from_secs(3);
+
+/// Runs until a signal ends it.
+pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+    let settings = Settings::load(args, &|name| std::env::var_os(name))?;
+    let descriptors = sys::raise_descriptor_limit()?;
+    let mut reactor = Reactor::new()?;
+    // Before anything is printed: whoever reads it may send a signal at once.
+    let mut signals = Signals::watch(&mut reactor)?;
+    let host = open(&mut reactor, &settings)?;
+    announce(&mut reactor, host, &settings, descriptors, output)?;
+    let signal = wait(&mut reactor, &mut signals)?;
+    log::info!("{signal:?}: drains");
+    drain(&mut reactor, host, &mut signals)
+}
+
+fn open(reactor: &mut Reactor, settings: &Settings) -> Result<HostId, Failure> {
+    let options = Options {
+        key: Arc::clone(&settings.key),
+        main: settings.main.clone(),
+        holes: settings.holes.clone(),
+        text: settings.text.clone(),
+    };
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(std::io::Error::other)?;
+    reactor
+        .add_rendezvous(|core, id| RendezvousHost::open(core, id, options, seed))
+        .map_err(|error| bind_failure(&error))
+}
+
+fn bind_failure(error: &std::io::Error) -> Failure {
+    let failure = Failure::new(exit::OTHER, error.to_string());
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            failure.hint("is another gimletd running? Other ports: --main IP:PORT --hole IP:PORT")
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            failure.hint("this machine has no such address; 0.0.0.0 and [::] mean all that it has")
+        }
+        _ => failure,
+    }
+}
+
+// ---- what it prints ----
+
+/// The object of `--json`.
+#[derive(Debug, Serialize)]
+struct Listening<'a> {
+    event: &'static str,
+    key: String,
+    addresses: &'a [String],
+    main: &'a [SocketAddr],
+    holes: &'a [SocketAddr],
+    descriptors: u64,
+    warning: Option<&'a str>,
+}
+
+fn announce(
+    reactor: &mut Reactor,
+    host: HostId,
+    settings: &Settings,
+    descriptors: u64,
+    output: &Output,
+) -> Result<(), Failure> {
+    let key = settings.key.public().peer_id();
+    let rendezvous = reactor.rendezvous(host);
+    let (main, holes) = (rendezvous.main_addresses(), rendezvous.hole_addresses());
+    let places = Places::new(
+        main,
+        settings.public.as_deref(),
+        &[interfaces::host_addresses(false), interfaces::host_addresses(true)].concat(),
+    );
+    let addresses = with_key(key, &places.places);
+    let warning = places.warning(main, holes);
+    if output.is_json() {
+        return output.object(&Listening {
+            event: "listening",
+            key: key.to_string(),
+            addresses: &addresses,
+            main,
+            holes,
+            descriptors,
+            warning: warning.as_deref(),
+        });
+    }
+    output.note(&format!("the key is {key}, in {}", settings.state.display()));
+    output.note(&format!("peers log in at {}", list(main)));
+    output.note(&format!("STUN is answered at {}", list(holes)));
+    output.note(&format!("descriptors: {descriptors}, one for each peer that is logged in"));
+    if let Some(warning) = &warning {
+        output.note(&format!("WARNING: {warning}"));
+    }
+    output
+        .note("peers use one of these: --server, GIMLET_SERVER, or server = \"…\" in config.toml");
+    print(&addresses, output)
+}
+
+/// A rendezvous runs on when nobody reads what it prints.
+fn print(addresses: &[String], output: &Output) -> Result<(), Failure> {
+    for address in addresses {
+        match output.print(address) {
+            Err(failure) if failure.error.is_empty() => {}
+            printed => printed?,
+        }
+    }
+    Ok(())
+}
+
+fn with_key(key: PeerId, places: &[String]) -> Vec<String> {
+    places.iter().map(|place| format!("{key}@{place}")).collect()
+}
+
+fn list(addresses: &[SocketAddr]) -> String {
+    let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
+// ---- how it ends ----
+
+fn wait(reactor: &mut Reactor, signals: &mut Signals) -> Result<Signal, Failure> {
+    loop {
+        reactor.turn(None)?;
+        if let Some(signal) = taken(reactor, signals) {
+            return Ok(signal);
+        }
+    }
+}
+
+/// Tells the peers, so that they come back later and not all at once. A second signal ends it at
+/// once.
+fn drain(reactor: &mut Reactor, host: HostId, signals: &mut Signals) -> Result<(), Failure> {
+    let deadline = clock::now() + DRAIN_TIME;
+    let text = "the rendezvous is shutting down";
+    reactor.with_rendezvous(host, |rendezvous, core| rendezvous.shut_down(core, text));
+    while reactor.rendezvous(host).sockets() > 0 && clock::now() < deadline {
+        reactor.turn(Some(deadline))?;
+        if taken(reactor, signals).is_some() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn taken(reactor: &mut Reactor, signals: &mut Signals) -> Option<Signal> {
+    reactor.take_ready().into_iter().find_map(|key| signals.take(key))
+}

@@ -1,0 +1,52 @@
+//! `gimlet`: a peer.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::args::{Cli, Command};
+use super::exit::{self, Failure};
+use super::output::{Output, Stream};
+use super::session::Context;
+use super::settings::Settings;
+use super::{book, demo, forward, logging, ping, pipe, share, watch};
+
+/// Reads the command line, does what it says, and tells how that ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.global.verbose);
+    let stream = match cli.command {
+        Command::Pipe(_) => Stream::Stderr,
+        _ => Stream::Stdout,
+    };
+    let output = Output::new("gimlet", cli.global.json, cli.global.verbose > 0, stream);
+    exit::finish(&output, run(&cli, output))
+}
+
+fn run(cli: &Cli, output: Output) -> Result<(), Failure> {
+    // It needs no settings, and must not fail for bad ones.
+    if let Command::Demo = cli.command {
+        return demo::run(&output);
+    }
+    let settings = Settings::load(&cli.global, &|name| std::env::var_os(name))?;
+    match &cli.command {
+        Command::Id => book::id(&settings, &output),
+        Command::Peer(command) => book::peer(&settings, &output, command),
+        Command::Server(command) => book::server(&settings, &output, command),
+        command => online(&Context::new(settings, output)?, command),
+    }
+}
+
+/// What needs a login.
+fn online(context: &Context, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Share(args) => share::run(context, args),
+        Command::Pipe(args) => pipe::run(context, args),
+        Command::Forward(args) => forward::run(context, args),
+        Command::Ping(args) => ping::run(context, args),
+        Command::Watch(args) => watch::run(context, args),
+        Command::Id | Command::Peer(_) | Command::Server(_) | Command::Demo => {
+            unreachable!("they need no login")
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! One login of one peer, and the loop around it: what all commands that log in have in common.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::address_book::AddressBook;
+use super::events;
+use super::exit::{self, Failure};
+use super::explain;
+use super::output::Output;
+use super::settings::Settings;
+use super::signals::{Signal, Signals};
+use super::trust::Trust;
+use crate::identity::{PeerId, SecretKey};
+use crate::limits;
+use crate::net::clock;
+use crate::net::peer::{Event, Options, PeerHost, Service};
+use crate::net::reactor::{Core, HostId, Reactor};
+use crate::net::sys;
+use crate::proto::peer::{self, LoginError};
+use crate::proto::punch::report;
+use crate::wire::message::{Allow, Mapping};
+
+/// What a command runs with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) settings: Settings,
+    pub(crate) output: Output,
+    pub(crate) book: AddressBook,
+    pub(crate) key: Arc<SecretKey>,
+    pub(crate) id: PeerId,
+}
+
+impl Context {
+    /// Reads the address book, and the key, which is made at the first use.
+    pub(crate) fn new(settings: Settings, output: Output) -> Result<Self, Failure> {
+        let book = AddressBook::load(settings.home.address_book())?;
+        let key = settings.home.key()?;
+        let id = key.public().peer_id();
+        Ok(Self { settings, output, book, key: Arc::new(key), id })
+    }
+}
+
+/// What a session is for.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// Others may call. It takes the place of an earlier session of the same identity.
+    Share(Offer),
+    /// One call at most. Callers of one identity run beside each other.
+    CallOnce,
+    /// Many calls to one peer: fresh ports are kept ready for them.
+    CallOften,
+}
+
+/// What a session offers to others.
+#[derive(Debug, Default)]
+pub(crate) struct Offer {
+    /// Whom it lets in.
+    pub(crate) allow: Allow,
+    /// What it shares.
+    pub(crate) services: HashMap<String, Service>,
+}
+
+/// What [`Session::next`] has to tell.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// The peer's.
+    Event(Event),
+    /// A source that the command watches is ready.
+    Ready(usize),
+    /// The program should end.
+    Signal(Signal),
+    /// The time is up.
+    Deadline,
+}
+
+/// A peer that logs in and stays so.
+pub(crate) struct Session<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) reactor: Reactor,
+    host: HostId,
+    signals: Signals,
+    trust: Trust,
+    ready: VecDeque<usize>,
+    /// Whether the loop has turned since the last deadline.
+    turned: bool,
+    /// Why there is no login, unless there is one.
+    last_error: Option<LoginError>,
+    /// Where the command listens, for the event that says so.
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+impl<'a> Session<'a> {
+    /// Begins to log in.
+    pub(crate) fn open(context: &'a Context, part: Part) -> Result<Self, Failure> {
+        let server = context.settings.server()?;
+        let trust = Trust::new(server, context.settings.home.known_servers())?;
+        match sys::raise_descriptor_limit() {
+            Ok(limit) => log::debug!("descriptors: {limit}"),
+            Err(error) => log::warn!("the limit of descriptors stays: {error}"),
+        }
+        let mut reactor = Reactor::new()?;
+        let signals = Signals::watch(&mut reactor)?;
+        let (offer, spare_holes) = match part {
+            Part::Share(offer) => (Some(offer), 0),
+            Part::CallOnce => (None, 0),
+            Part::CallOften => (None, limits::SPARE_HOLES),
+        };
+        let reachable = offer.is_some();
+        let offer = offer.unwrap_or_default();
+        let options = Options {
+            key: Arc::clone(&context.key),
+            server: trust.server().clone(),
+            reachable,
+            allow: offer.allow,
+            services: offer.services,
+            reconnect: true,
+            agent: agent(),
+            spare_holes,
+        };
+        let seed = getrandom::u64().map_err(std::io::Error::other)?;
+        let host = reactor.add_peer(|core, id| PeerHost::open(core, id, options, seed));
+        Ok(Self {
+            context,
+            reactor,
+            host,
+            signals,
+            trust,
+            ready: VecDeque::new(),
+            turned: false,
+            last_error: None,
+            listen: None,
+        })
+    }
+
+    /// Waits for the next thing to happen. The deadline is told only when all else has been.
+    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Happening, Failure> {
+        loop {
+            if let Some(key) = self.ready.pop_front() {
+                let signal = self.signals.take(key);
+                return Ok(signal.map_or(Happening::Ready(key), Happening::Signal));
+            }
+            if let Some(event) = self.reactor.peer(self.host).poll_event() {
+                if let Event::ServerKey(key) = event {
+                    self.trust.see(key, &self.context.output)?;
+                }
+                return Ok(Happening::Event(event));
+            }
+            if self.turned && deadline.is_some_and(|at| at <= clock::now()) {
+                self.turned = false;
+                return Ok(Happening::Deadline);
+            }
+            self.reactor.turn(deadline)?;
+            self.turned = true;
+            self.ready.extend(self.reactor.take_ready());
+        }
+    }
+
+    /// Gives the peer a command.
+    pub(crate) fn with_peer<T>(
+        &mut self,
+        command: impl FnOnce(&mut PeerHost, &mut Core) -> T,
+    ) -> T {
+        self.reactor.with_peer(self.host, command)
+    }
+
+    /// Enters rooms, now and after each login.
+    pub(crate) fn join(&mut self, rooms: Vec<String>) {
+        for room in rooms {
+            self.with_peer(|peer, core| peer.command(core, |machine| machine.join(room)));
+        }
+    }
+
+    /// Asks to hear of peers, now and after each login.
+    pub(crate) fn watch(&mut self, peers: Vec<PeerId>) {
+        self.with_peer(|peer, core| peer.command(core, |machine| machine.watch(peers)));
+    }
+
+    /// Why there is no login, as far as is known.
+    pub(crate) fn login_failure(&self) -> Option<Failure> {
+        self.last_error.as_ref().map(|error| explain::login(error, &self.trust))
+    }
+
+    /// Tells of the login, the NAT, and who comes and goes.
+    ///
+    /// # Errors
+    /// When the login is lost for good.
+    pub(crate) fn announce(&mut self, event: Event) -> Result<(), Failure> {
+        let Event::Peer(event) = event else { return Ok(()) };
+        match event {
+            peer::Event::LoggedIn { observed, text } => self.logged_in(observed, &text),
+            peer::Event::LoggedOut { error, retry_in } => self.logged_out(error, retry_in),
+            peer::Event::MappingKnown(mapping) => self.mapping_known(mapping),
+            peer::Event::Presence { peer, online, room } => self.presence(peer, online, &room),
+            peer::Event::Refused { code, text } => {
+                let error = if text.is_empty() { code.to_string() } else { text };
+                self.output().note(&format!("the rendezvous refuses: {error}"));
+                self.output().event(&events::Event::Refused { error })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn logged_in(&mut self, observed: SocketAddr, text: &str) -> Result<(), Failure> {
+        self.last_error = None;
+        let place = self.trust.place();
+        self.output().say(&format!("logged in at {place}, which sees you at {observed}"))?;
+        if !text.is_empty() {
+            self.output().say(&format!("{place} says: {text}"))?;
+        }
+        self.output().event(&events::Event::Ready {
+            id: self.context.id.to_string(),
+            server: place,
+            observed,
+            listen: self.listen,
+            text,
+        })
+    }
+
+    fn logged_out(&mut self, error: LoginError, retry_in: Option<Duration>) -> Result<(), Failure> {
+        let failure = explain::login(&error, &self.trust);
+        let Some(delay) = retry_in else { return Err(failure) };
+        let seconds = delay.as_secs_f64();
+        // A connection in need of the login says so itself.
+        if !self.output().is_quiet() {
+            self.output().note(&format!("{}; next try in {seconds:.1} s", failure.error));
+        }
+        self.output().event(&events::Event::LoggedOut {
+            error: error.to_string(),
+            retry_in_ms: super::report_json::millis(delay),
+        })?;
+        self.last_error = Some(error);
+        Ok(())
+    }
+
+    fn mapping_known(&self, mapping: Mapping) -> Result<(), Failure> {
+        let (word, meaning) = (report::mapping(mapping), meaning(mapping));
+        self.output().say(&format!("NAT mapping: {word} ({meaning})"))?;
+        self.output().event(&events::Event::Mapping { mapping: word })
+    }
+
+    fn presence(&self, peer: PeerId, online: bool, room: &str) -> Result<(), Failure> {
+        let named = self.context.book.named(peer);
+        let verb = if online { "is online" } else { "went offline" };
+        let place = if room.is_empty() { String::new() } else { format!(", in room {room}") };
+        self.output().say(&format!("{} {verb}{place}", named.name))?;
+        self.output().event(&events::Event::Presence {
+            peer: peer.to_string(),
+            name: &named.name,
+            online,
+            room,
+        })
+    }
+
+    pub(crate) fn output(&self) -> &'a Output {
+        &self.context.output
+    }
+}
+
+/// The program and its version, for the operator's log.
+pub(crate) fn agent() -> String {
+    concat!("gimlet/", env!("CARGO_PKG_VERSION")).to_owned()
+}
+
+fn meaning(mapping: Mapping) -> &'static str {
+    match mapping {
+        Mapping::Unknown => "the hole ports of the rendezvous could not be reached",
+        Mapping::None => "the address is your own",
+        Mapping::EndpointIndependent => "others can be told where to reach you",
+        Mapping::AddressDependent | Mapping::AddressAndPortDependent => {
+            "each connection gets a new port: some pairs of NATs won't connect"
+        }
+    }
+}
+
+/// The signal as the end of a command that should have gone on until then.
+pub(crate) fn stopped_by(signal: Signal) -> Failure {
+    log::info!("{signal:?}: ends");
+    Failure::quiet(exit::OK)
+}
