@@ -157,8 +157,9 @@ from_text!(Id);
 mod tests {
     use super::*;
 
-    const ID: PeerId = PeerId::from_bytes([7; 15]);
-    const OTHER_ID: PeerId = PeerId::from_bytes([8; 15]);
+    fn ids() -> [PeerId; 2] {
+        [7, 8].map(|byte| PeerId::from_bytes([byte; 15]))
+    }
 
     fn book() -> (tempfile::TempDir, AddressBook) {
         let home = tempfile::tempdir().unwrap();
@@ -168,46 +169,50 @@ mod tests {
 
     #[test]
     fn what_is_added_is_there_after_a_restart() {
+        let [id, other] = ids();
         let (home, mut book) = book();
-        assert_eq!(book.add("Home.Net", ID, false).unwrap(), "home.net");
-        book.add("laptop", OTHER_ID, false).unwrap();
+        assert_eq!(book.add("Home.Net", id, false).unwrap(), "home.net");
+        book.add("laptop", other, false).unwrap();
         let book = AddressBook::load(home.path().join("peers.toml")).unwrap();
-        assert_eq!(book.iter().collect::<Vec<_>>(), [("home.net", ID), ("laptop", OTHER_ID)]);
+        assert_eq!(book.iter().collect::<Vec<_>>(), [("home.net", id), ("laptop", other)]);
     }
 
     #[test]
     fn a_name_keeps_its_id_unless_told_otherwise() {
+        let [id, other] = ids();
         let (_home, mut book) = book();
-        book.add("home", ID, false).unwrap();
-        book.add("home", ID, false).unwrap();
-        let failure = book.add("home", OTHER_ID, false).unwrap_err();
+        book.add("home", id, false).unwrap();
+        book.add("home", id, false).unwrap();
+        let failure = book.add("home", other, false).unwrap_err();
         assert!(failure.hint.unwrap().contains("--replace"));
-        assert_eq!(book.resolve("home").unwrap().id, ID);
-        book.add("home", OTHER_ID, true).unwrap();
-        assert_eq!(book.resolve("home").unwrap().id, OTHER_ID);
-        assert_eq!(book.remove("home").unwrap(), OTHER_ID);
+        assert_eq!(book.resolve("home").unwrap().id, id);
+        book.add("home", other, true).unwrap();
+        assert_eq!(book.resolve("home").unwrap().id, other);
+        assert_eq!(book.remove("home").unwrap(), other);
         assert_eq!(book.remove("home").unwrap_err().code, exit::NOT_ALLOWED);
     }
 
     #[test]
     fn a_peer_is_found_by_name_in_any_case_and_by_id() {
+        let [id, other] = ids();
         let (_home, mut book) = book();
-        book.add("home", ID, false).unwrap();
-        let home = Named { id: ID, name: "home".to_owned() };
-        for text in ["home", "HOME", &ID.to_string(), &ID.to_string().to_uppercase()] {
+        book.add("home", id, false).unwrap();
+        let home = Named { id, name: "home".to_owned() };
+        for text in ["home", "HOME", &id.to_string(), &id.to_string().to_uppercase()] {
             assert_eq!(book.resolve(text).unwrap(), home);
         }
-        let stranger = book.resolve(&OTHER_ID.to_string()).unwrap();
-        assert_eq!(stranger.name, OTHER_ID.to_string());
+        let stranger = book.resolve(&other.to_string()).unwrap();
+        assert_eq!(stranger.name, other.to_string());
     }
 
     #[test]
     fn whoever_is_unknown_is_explained() {
+        let [id, _] = ids();
         let (_home, book) = book();
         let failure = book.resolve("work").unwrap_err();
         assert_eq!(failure.code, exit::NOT_ALLOWED);
         assert_eq!(failure.hint.unwrap(), "name it: gimlet peer add work ID");
-        let mut mistyped = ID.to_string();
+        let mut mistyped = id.to_string();
         mistyped.replace_range(0..1, if mistyped.starts_with('a') { "b" } else { "a" });
         let failure = book.resolve(&mistyped).unwrap_err();
         assert!(failure.error.contains("mistyped"), "{}", failure.error);
@@ -217,12 +222,13 @@ mod tests {
 
     #[test]
     fn names_are_restricted() {
+        let [id, _] = ids();
         let long = "a".repeat(NAME_CHARS);
         for good in ["a", "0", "a.b_c-d", &long] {
             check_name(good).unwrap();
         }
         let too_long = "a".repeat(NAME_CHARS + 1);
-        let id = ID.to_string();
+        let id = id.to_string();
         for bad in ["", "-a", ".a", "_a", "A", "a b", "a/b", "ä", &too_long, &id] {
             check_name(bad).unwrap_err();
         }

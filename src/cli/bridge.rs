@@ -42,8 +42,8 @@ impl Bridge {
         let mut end = mio::net::UnixStream::from_std(end);
         reactor.watch(&mut end, key)?;
 
-        let (input, output) = (stdio::stdin()?, stdio::stdout()?);
-        let from = ours.try_clone()?;
+        let (input, mut output) = (stdio::stdin()?, stdio::stdout()?);
+        let mut from = ours.try_clone()?;
         spawn("gimlet-stdin", move || {
             // Whatever ends it, the other side learns that no more will come.
             if let Err(error) = copy_in(input, &ours) {
@@ -51,7 +51,7 @@ impl Bridge {
             }
         })?;
         let writer = spawn("gimlet-stdout", move || {
-            let result = copy_out(&from, output);
+            let result = copy(&mut from, &mut output);
             drop(writer_alive);
             result
         })?;
@@ -82,12 +82,6 @@ fn copy_in(mut input: File, mut to: &UnixStream) -> io::Result<()> {
         shut => shut?,
     }
     copied
-}
-
-/// Whoever reads our stdout sees its end when the other peer has finished, even if stdin goes on.
-fn copy_out(mut from: &UnixStream, mut output: File) -> io::Result<()> {
-    copy(&mut from, &mut output)?;
-    stdio::close_stdout()
 }
 
 fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {

@@ -39,8 +39,10 @@ pub(crate) fn login(error: &LoginError, trust: &Trust) -> Failure {
     if let LoginError::Handshake(NoiseError::WrongKey { expected, found }) = error {
         return trust.changed(*expected, *found);
     }
-    let place = trust.place();
-    let failure = Failure::new(login_code(error), format!("{place}: {error}"));
+    let (place, error_text) = (trust.place(), error.to_string());
+    let named = error_text.contains(place);
+    let error_text = if named { error_text } else { format!("{place}: {error_text}") };
+    let failure = Failure::new(login_code(error), error_text);
     match error {
         LoginError::Unreachable(_) | LoginError::TimedOut => failure.hint(format!(
             "is gimletd running there, and does its firewall let TCP {place} through?"

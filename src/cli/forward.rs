@@ -211,14 +211,9 @@ impl Forward {
     ) -> Result<(), Failure> {
         let Some(client) = self.waiting.remove(&punch) else { return Ok(()) };
         let failure = explain::punch(report, &self.wish);
-        let hint = failure.hint.as_deref().map_or_else(String::new, |hint| format!(": {hint}"));
-        session.output().note(&format!(
-            "#{} {}: closed, because {}{hint}",
-            client.number, client.address, failure.error
-        ));
-        if let Some(report) = &failure.report {
-            session.output().note(&report.to_string());
-        }
+        let (number, address) = (client.number, client.address);
+        session.output().note(&format!("#{number} {address}: {}", failure.error));
+        session.output().advise(&failure);
         session.output().event(&explain::failed(report, &self.wish, &failure))
     }
 
@@ -233,8 +228,8 @@ impl Forward {
         match &end.error {
             Some(error) => {
                 let failure = explain::stream(error, &self.wish);
-                let hint = failure.hint.map_or_else(String::new, |hint| format!(": {hint}"));
-                session.output().note(&format!("#{number} {address}: {}{hint}", failure.error));
+                session.output().note(&format!("#{number} {address}: {}", failure.error));
+                session.output().advise(&failure);
             }
             None => session.output().say(&format!(
                 "#{number} {address}: done; {} sent, {} received in {}",

@@ -94,17 +94,19 @@ from_text!(Key);
 mod tests {
     use super::*;
 
-    const KEY: PeerId = PeerId::from_bytes([7; 15]);
+    fn key() -> PeerId {
+        PeerId::from_bytes([7; 15])
+    }
 
     #[test]
     fn a_key_is_remembered_and_forgotten() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("known_servers.toml");
         let mut known = KnownServers::load(path.clone()).unwrap();
-        known.remember("example.net:4000", KEY).unwrap();
-        known.remember("[::1]:4000", KEY).unwrap();
+        known.remember("example.net:4000", key()).unwrap();
+        known.remember("[::1]:4000", key()).unwrap();
         let mut known = KnownServers::load(path).unwrap();
-        assert_eq!(known.get("example.net:4000"), Some(KEY));
+        assert_eq!(known.get("example.net:4000"), Some(key()));
         assert_eq!(known.line_of("[::1]:4000"), Some(3));
         assert_eq!(known.line_of("example.net:4000"), Some(4));
         known.forget(&"EXAMPLE.net".parse().unwrap()).unwrap();
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_place_has_no_key_and_always_a_port() {
-        let server: ServerAddr = format!("{KEY}@[2001:db8::1]").parse().unwrap();
+        let server: ServerAddr = format!("{}@[2001:db8::1]", key()).parse().unwrap();
         assert_eq!(place(&server), "[2001:db8::1]:4000");
     }
 }

@@ -72,6 +72,14 @@ impl Output {
         }
     }
 
+    /// Tells a person what to do about a failure, and what was tried.
+    pub(crate) fn advise(&self, failure: &Failure) {
+        let report = failure.report.as_ref().map(ToString::to_string);
+        for text in failure.hint.iter().chain(&report).filter(|_| !self.json) {
+            complain(&format!("  {}", text.replace('\n', "\n  ")));
+        }
+    }
+
     /// Prints a line.
     pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {
         match self.stream {
@@ -95,12 +103,7 @@ impl Output {
         // If that can't be printed either, the exit code has to say it.
         let _ = self.event(&event);
         self.note(&failure.error);
-        if let Some(hint) = &failure.hint {
-            self.note(hint);
-        }
-        if let Some(report) = &failure.report {
-            self.note(&report.to_string());
-        }
+        self.advise(failure);
     }
 }
 

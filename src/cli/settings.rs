@@ -125,7 +125,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("config.toml"), config).unwrap();
         let directory = home.path().to_str().unwrap();
-        let line = ["gimlet", "--home", directory, "id"].iter().chain(arguments).copied();
+        let line = ["gimlet", "--home", directory, "id"];
+        let line = line.iter().chain(arguments).copied();
         let cli = Cli::try_parse_from(line).unwrap();
         let settings = Settings::load(&cli.global, &|_| None).unwrap();
         (home, settings)
@@ -134,17 +135,16 @@ mod tests {
     #[test]
     fn the_command_line_comes_before_the_file() {
         let file = "server = \"file.example\"";
-        let (_home, settings_) = settings(file, &["--server", "flag.example"]);
-        assert_eq!(settings_.server().unwrap().host, "flag.example");
-        let (_home, settings_) = settings(file, &[]);
-        assert_eq!(settings_.server().unwrap().host, "file.example");
-        let (_home, settings_) = settings(file, &["--server", ""]);
-        assert_eq!(settings_.server().unwrap().host, "file.example");
+        for (flag, host) in [("flag.example", "flag.example"), ("", "file.example")] {
+            let (_home, settings) = settings(file, &["--server", flag]);
+            assert_eq!(settings.server().unwrap().host, host);
+        }
     }
 
     #[test]
     fn no_server_is_explained() {
-        let (_home, settings) = settings("", &[]);
+        // An empty flag, lest the variable of whoever runs the tests be taken.
+        let (_home, settings) = settings("", &["--server", ""]);
         let failure = settings.server().unwrap_err();
         assert_eq!(failure.code, exit::USAGE);
         let hint = failure.hint.unwrap();
@@ -171,8 +171,9 @@ mod tests {
         let (_home, settings) = settings("rooms = [\"r\"]\n[services]\nssh = 22", &[]);
         assert_eq!(settings.services(&[]).unwrap()[0].name, "ssh");
         let web: Shared = "web=80".parse().unwrap();
-        assert_eq!(settings.services(std::slice::from_ref(&web)).unwrap(), [web.clone()]);
-        settings.services(&[web.clone(), web]).unwrap_err();
+        let twice = [web.clone(), web];
+        assert_eq!(settings.services(&twice[..1]).unwrap(), twice[..1]);
+        settings.services(&twice).unwrap_err();
         assert_eq!(settings.rooms(&[]).unwrap(), ["r"]);
         assert_eq!(settings.rooms(&["s".to_owned()]).unwrap(), ["s"]);
         settings.rooms(&[String::new()]).unwrap_err();

@@ -114,8 +114,9 @@ mod tests {
     use super::super::output::Stream;
     use super::*;
 
-    const KEY: PeerId = PeerId::from_bytes([7; 15]);
-    const OTHER: PeerId = PeerId::from_bytes([8; 15]);
+    fn keys() -> [PeerId; 2] {
+        [7, 8].map(|byte| PeerId::from_bytes([byte; 15]))
+    }
 
     fn output() -> Output {
         Output::new("test", false, false, Stream::Stderr)
@@ -127,35 +128,38 @@ mod tests {
 
     #[test]
     fn the_first_key_is_remembered_and_then_expected() {
+        let [key, _] = keys();
         let home = tempfile::tempdir().unwrap();
         let mut first = trust("example.net", &home);
         assert_eq!(first.server().key, None);
-        first.see(KEY, &output()).unwrap();
-        assert_eq!(trust("EXAMPLE.net:4000", &home).server().key, Some(KEY));
+        first.see(key, &output()).unwrap();
+        assert_eq!(trust("EXAMPLE.net:4000", &home).server().key, Some(key));
         assert_eq!(trust("example.net:4001", &home).server().key, None);
     }
 
     #[test]
     fn a_key_in_the_address_is_expected_and_not_remembered() {
+        let [key, other] = keys();
         let home = tempfile::tempdir().unwrap();
-        let mut pinned = trust(&format!("{KEY}@example.net"), &home);
-        assert_eq!(pinned.server().key, Some(KEY));
-        pinned.see(KEY, &output()).unwrap();
+        let mut pinned = trust(&format!("{key}@example.net"), &home);
+        assert_eq!(pinned.server().key, Some(key));
+        pinned.see(key, &output()).unwrap();
         assert_eq!(trust("example.net", &home).server().key, None);
-        assert!(pinned.changed(KEY, OTHER).hint.unwrap().contains("gimletd"));
+        assert!(pinned.changed(key, other).hint.unwrap().contains("gimletd"));
     }
 
     #[test]
     fn a_changed_key_is_refused_and_explained() {
+        let [key, other] = keys();
         let home = tempfile::tempdir().unwrap();
         let mut late = trust("example.net", &home);
-        trust("example.net", &home).see(KEY, &output()).unwrap();
-        let failure = late.see(OTHER, &output()).unwrap_err();
+        trust("example.net", &home).see(key, &output()).unwrap();
+        let failure = late.see(other, &output()).unwrap_err();
         assert_eq!(failure.code, exit::SERVER_KEY);
         let hint = failure.hint.unwrap();
         for word in ["gimlet server forget example.net:4000", "known_servers.toml, line 3"] {
             assert!(hint.contains(word), "{hint}");
         }
-        assert_eq!(trust("example.net", &home).server().key, Some(KEY));
+        assert_eq!(trust("example.net", &home).server().key, Some(key));
     }
 }

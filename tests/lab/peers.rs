@@ -58,7 +58,10 @@ fn start_gimletd(namespace: &Namespace, state: &Path) -> Program {
 
 fn server_addresses(program: &Program) -> [String; 2] {
     let of = |main: fn(&str) -> bool| program.line("KEY@host:4000", SOON, main);
-    [of(|line| line.ends_with("@198.51.100.1:4000")), of(|line| line.ends_with("]:4000"))]
+    [
+        of(|line| line.ends_with("@198.51.100.1:4000")),
+        of(|line| line.ends_with("@[2001:db8:5::1]:4000")),
+    ]
 }
 
 /// Gone when dropped; after a crash, it lies among what the build has made.
