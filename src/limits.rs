@@ -42,8 +42,8 @@ pub const ALLOWED_PEERS: usize = 256;
 /// Addresses of its own interfaces that a peer may name: more than a laptop with VPNs has.
 pub const HOST_ADDRESSES: usize = 8;
 
-/// Candidates that one side may have in one introduction.
-pub const CANDIDATES: usize = 16;
+/// Candidates that one side may have in one introduction: its own, and 16 predicted ports.
+pub const CANDIDATES: usize = 32;
 
 /// Hole endpoints that a rendezvous may announce.
 pub const HOLE_ENDPOINTS: usize = 8;
@@ -68,7 +68,7 @@ pub const ROOMS: usize = 16 * 1024;
 
 // ---- the rendezvous ------------------------------------------------------------------------------
 
-/// Sessions in all. An operator lowers it; the descriptor limit usually does so first.
+/// Sessions in all. The descriptor limit is usually reached first.
 pub const SESSIONS: usize = 1_000_000;
 
 /// Connections to the main port from one address (IPv4) or one /64 (IPv6), sessions included. Many
@@ -77,6 +77,10 @@ pub const LINKS_PER_ADDRESS: usize = 16 * 1024;
 
 /// Connections whose handshake is not finished, in all.
 pub const HANDSHAKES: usize = 8 * 1024;
+
+/// Connections whose handshake is not finished, from one address (IPv4) or one /64 (IPv6): one stranger
+/// can't take all of [`HANDSHAKES`], and thousands of peers behind one NAT may still come back at once.
+pub const HANDSHAKES_PER_ADDRESS: usize = 4096;
 
 /// A handshake on the main port must end within this time.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -117,6 +121,13 @@ pub const MAIN_BACKLOG_BYTES: usize = 256 * 1024;
 /// Connections to the hole ports from one address (IPv4) or one /64 (IPv6).
 pub const HOLES_PER_ADDRESS: usize = 4096;
 
+/// Connections to the hole ports in all. Beyond the descriptor limit less [`RESERVED_DESCRIPTORS`] none
+/// is accepted either: logins go before STUN.
+pub const HOLE_LINKS: usize = 64 * 1024;
+
+/// Descriptors that strangers on the hole ports can't take from logins.
+pub const RESERVED_DESCRIPTORS: usize = 1024;
+
 /// Holes that a peer may have ready before it asks for anything: a burst of requests finds some, and
 /// S keeps no more than these for each session.
 pub const SPARE_HOLES: usize = 8;
@@ -155,6 +166,9 @@ pub const PUNCHES: usize = 2048;
 /// Fresh holes open in one peer: one for each punch, and another for each that goes into a next round.
 pub const HOLES: usize = 2 * PUNCHES;
 
+/// Probes of one hole at most, its own included: what S may ask for.
+pub const HOLE_PROBES: u8 = 8;
+
 /// A spare hole that nobody needs is closed after this time: holding it costs S and the NAT an entry.
 pub const SPARE_HOLE_TIME: Duration = Duration::from_secs(60);
 
@@ -180,6 +194,16 @@ pub const PROOF_TIME: Duration = Duration::from_secs(3);
 /// A refused dial is made again within this time, jittered: the hole is open RTT / (RTT + X) of the
 /// time for a retry delay of X, and fixed delays lock both sides out of phase.
 pub const RETRY_JITTER: Duration = Duration::from_millis(2);
+
+/// Dials of one punch that may be open at once, where the descriptor limit allows: a birthday.
+pub const PUNCH_SOCKETS: usize = 3072;
+
+/// Of a large number of dials, those that go out at once; the next follow after [`VOLLEY_PAUSE`]. A
+/// burst of thousands would overflow the queues of a home router.
+pub const VOLLEY_DIALS: usize = 64;
+
+/// See [`VOLLEY_DIALS`].
+pub const VOLLEY_PAUSE: Duration = Duration::from_millis(1);
 
 /// Refusals of one candidate in one round after which the retries slow down: enough for a round
 /// trip of 30 ms to be tried for the whole round at full speed.

@@ -146,8 +146,9 @@ pub(crate) enum ServerCommand {
         Do this only when you know why the server's key has changed.")]
     Forget {
         /// The server
+        // Not `server`: that is the global option.
         #[arg(value_name = "HOST[:PORT]")]
-        server: ServerAddr,
+        forgotten: ServerAddr,
     },
 }
 
@@ -307,6 +308,13 @@ mod tests {
         let line = "gimlet forward [::1]:0 home/web";
         let Command::Forward(forward) = parse(line).unwrap().command else { panic!() };
         assert_eq!(forward.listen, "[::1]:0".parse().unwrap());
+    }
+
+    #[test]
+    fn a_server_is_forgotten_whatever_the_global_option_says() {
+        let cli = parse("gimlet server forget a:1 --server b:2").unwrap();
+        let Command::Server(ServerCommand::Forget { forgotten }) = cli.command else { panic!() };
+        assert_eq!((forgotten.host.as_str(), forgotten.port), ("a", 1));
     }
 
     #[test]

@@ -36,6 +36,10 @@ pub(crate) fn peer(
             output.say(&format!("{} is forgotten; it was {id}", name.to_ascii_lowercase()))?;
             tell(output, &name.to_ascii_lowercase(), &id.to_string())
         }
+        PeerCommand::List if book.iter().next().is_none() => {
+            output.note("the address book is empty: gimlet peer add NAME ID");
+            Ok(())
+        }
         PeerCommand::List => {
             let width = book.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
             for (name, id) in book.iter() {
@@ -62,9 +66,9 @@ pub(crate) fn server(
 ) -> Result<(), Failure> {
     let mut known = KnownServers::load(settings.home.known_servers())?;
     match command {
-        ServerCommand::Forget { server } => {
-            let key = known.forget(server)?;
-            let (place, file) = (place(server), known.path().display());
+        ServerCommand::Forget { forgotten } => {
+            let key = known.forget(forgotten)?;
+            let (place, file) = (place(forgotten), known.path().display());
             output.say(&format!("{place} is forgotten in {file}; its key was {key}"))?;
             tell_server(output, &place, &key.to_string())
         }

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 
 use super::stdio;
 use crate::net::reactor::Reactor;
+use crate::net::sys;
 
 /// Bytes that a thread moves at once.
 const CHUNK: usize = 64 * 1024;
@@ -25,6 +26,8 @@ const CHUNK: usize = 64 * 1024;
 pub(crate) struct Bridge {
     /// Ends when the thread that writes to stdout does.
     end: mio::net::UnixStream,
+    /// The end of the pair that the threads use.
+    ours: UnixStream,
     writer: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -42,20 +45,27 @@ impl Bridge {
         let mut end = mio::net::UnixStream::from_std(end);
         reactor.watch(&mut end, key)?;
 
-        let (input, mut output) = (stdio::stdin()?, stdio::stdout()?);
-        let mut from = ours.try_clone()?;
+        let (input, output) = (stdio::stdin()?, stdio::stdout()?);
+        let (to, from) = (ours.try_clone()?, ours.try_clone()?);
         spawn("gimlet-stdin", move || {
             // Whatever ends it, the other side learns that no more will come.
-            if let Err(error) = copy_in(input, &ours) {
+            if let Err(error) = copy_in(input, &to) {
                 log::debug!("stdin: {error}");
             }
         })?;
         let writer = spawn("gimlet-stdout", move || {
-            let result = copy(&mut from, &mut output);
+            let result = copy_out(&from, output);
             drop(writer_alive);
             result
         })?;
-        Ok((Self { end, writer: Some(writer) }, mio::net::UnixStream::from_std(theirs)))
+        Ok((Self { end, ours, writer: Some(writer) }, mio::net::UnixStream::from_std(theirs)))
+    }
+
+    /// Lets the other side see the end of stdin, whatever stdin says.
+    pub(crate) fn finish(&self) {
+        if let Err(error) = finish(&self.ours) {
+            log::debug!("stdin: {error}");
+        }
     }
 
     /// How the writing to stdout ended, if it has ended just now.
@@ -76,12 +86,22 @@ fn spawn<T: Send + 'static>(
 
 fn copy_in(mut input: File, mut to: &UnixStream) -> io::Result<()> {
     let copied = copy(&mut input, &mut to);
+    finish(to).and(copied)
+}
+
+fn finish(to: &UnixStream) -> io::Result<()> {
     match to.shutdown(Shutdown::Write) {
         // The connection has ended before stdin did.
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
-        shut => shut?,
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+        finished => finished,
     }
-    copied
+}
+
+/// Whoever reads our stdout sees its end when the other peer has finished, even if stdin goes on: ssh
+/// waits for that when its server is gone.
+fn copy_out(mut from: &UnixStream, mut output: File) -> io::Result<()> {
+    copy(&mut from, &mut output)?;
+    sys::close_stdout()
 }
 
 fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {

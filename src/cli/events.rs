@@ -26,8 +26,8 @@ pub(crate) enum Event<'a> {
     },
     /// The rendezvous' key is seen for the first time, and trusted.
     ServerKey { server: &'a str, key: String },
-    /// How our NAT maps.
-    Mapping { mapping: &'static str },
+    /// How our NAT maps, and which ports it hands out. Comes again when more is known.
+    Mapping { mapping: &'static str, allocation: &'static str },
     /// The rendezvous is lost, or can't be reached.
     LoggedOut { error: String, retry_in_ms: f64 },
     /// The rendezvous did not grant something.

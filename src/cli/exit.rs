@@ -28,7 +28,9 @@ pub(crate) const LOST: u8 = 8;
 pub(crate) const SERVER_KEY: u8 = 9;
 /// Another login of the same identity took our place.
 pub(crate) const REPLACED: u8 = 10;
-/// Ended by SIGINT, as shells count: 128 and the signal's number.
+/// Ended by SIGHUP, as shells count: 128 and the signal's number.
+pub(crate) const HUNG_UP: u8 = 129;
+/// Ended by SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 /// `pipe` could not deliver: its standard output was closed (SIGPIPE).
 pub(crate) const BROKEN_PIPE: u8 = 141;
@@ -36,7 +38,7 @@ pub(crate) const BROKEN_PIPE: u8 = 141;
 pub(crate) const TERMINATED: u8 = 143;
 
 /// What the codes mean, for `--help`.
-const TABLE: [(u8, &str); 14] = [
+const TABLE: [(u8, &str); 15] = [
     (OK, "all went well"),
     (OTHER, "another failure"),
     (USAGE, "a mistake in the command line or in a settings file"),
@@ -48,6 +50,7 @@ const TABLE: [(u8, &str); 14] = [
     (LOST, "the direct connection was lost midway"),
     (SERVER_KEY, "the rendezvous has another key than the one known, or its handshake failed"),
     (REPLACED, "another login of the same identity took over"),
+    (HUNG_UP, "pipe, ping: hung up (SIGHUP)"),
     (INTERRUPTED, "pipe, ping: interrupted (SIGINT)"),
     (BROKEN_PIPE, "pipe: standard output was closed"),
     (TERMINATED, "pipe, ping: terminated (SIGTERM)"),

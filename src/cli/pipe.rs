@@ -1,6 +1,7 @@
 //! `gimlet pipe`: stdin and stdout, connected to a peer's service.
 
 use std::io;
+use std::time::Duration;
 
 use super::args::PipeArgs;
 use super::bridge::Bridge;
@@ -9,9 +10,15 @@ use super::events::Event as JsonEvent;
 use super::exit::{self, Failure};
 use super::explain::{self, Wish};
 use super::session::{Context, Happening, Part, Session};
+use super::signals::Signal;
+use crate::net::clock;
 use crate::net::peer::{Event, LocalEnd, LocalSocket, StreamEnd, StreamId};
 
 const STDOUT: usize = 1;
+
+/// How long the other peer may take to answer our end after a hang-up. ssh hangs up when it has ended,
+/// and doesn't wait.
+const HANG_UP_TIME: Duration = Duration::from_secs(2);
 
 /// Runs until both directions have ended, and all has been written.
 pub(crate) fn run(context: &Context, args: &PipeArgs) -> Result<(), Failure> {
@@ -42,25 +49,31 @@ fn pump(
 ) -> Result<StreamEnd, Failure> {
     let mut end = None;
     let mut written = false;
+    let mut hung_up = None;
     loop {
-        match session.next(None)? {
+        match session.next(hung_up)? {
             Happening::Event(Event::Closed { stream: closed, end: how }) if closed == stream => {
                 end = Some(how);
             }
             Happening::Ready(STDOUT) => {
                 if let Some(result) = bridge.take_end() {
-                    result.map_err(|error| unwritten(&error))?;
+                    result.or_else(|error| unwritten(&error, hung_up.is_some()))?;
                     written = true;
                 }
             }
+            Happening::Signal(Signal::HangUp) if hung_up.is_none() => {
+                bridge.finish();
+                hung_up = Some(clock::now() + HANG_UP_TIME);
+            }
             Happening::Signal(signal) => return Err(Failure::quiet(signal.exit_code())),
+            Happening::Deadline => return Err(Failure::quiet(exit::HUNG_UP)),
             // The connection stands without the rendezvous.
             Happening::Event(event) => {
                 if let Err(failure) = session.announce(event) {
                     log::info!("no more rendezvous: {}", failure.error);
                 }
             }
-            Happening::Ready(_) | Happening::Deadline => {}
+            Happening::Ready(_) => {}
         }
         if let (true, Some(end)) = (written, end.as_ref()) {
             return Ok(end.clone());
@@ -68,10 +81,12 @@ fn pump(
     }
 }
 
-/// Whoever should read stdout has gone: like any program in a pipeline, we end without a word.
-fn unwritten(error: &io::Error) -> Failure {
+/// Whoever should read stdout has gone: like any program in a pipeline, we end without a word. After a
+/// hang-up that is no surprise, and the other peer should still see a proper end.
+fn unwritten(error: &io::Error, hung_up: bool) -> Result<(), Failure> {
     match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::quiet(exit::BROKEN_PIPE),
-        _ => Failure::new(exit::OTHER, format!("cannot write to standard output: {error}")),
+        io::ErrorKind::BrokenPipe if hung_up => Ok(()),
+        io::ErrorKind::BrokenPipe => Err(Failure::quiet(exit::BROKEN_PIPE)),
+        _ => Err(Failure::new(exit::OTHER, format!("cannot write to standard output: {error}"))),
     }
 }

@@ -9,7 +9,7 @@ use crate::proto::punch::report::{candidate_kind, mapping, role};
 use crate::proto::punch::{
     DialEnd, DialReport, Opened, Outcome, PunchError, Report, RoundReport, Winner,
 };
-use crate::wire::message::Port;
+use crate::wire::message::{Allocation, Port};
 
 /// A [`Report`].
 #[derive(Debug, Serialize)]
@@ -30,6 +30,8 @@ struct RoundJson {
     round: u8,
     from: &'static str,
     accepted: u32,
+    /// Dials to guessed ports, and from guessed ones, which are not listed.
+    strays: u32,
     dials: Vec<DialJson>,
 }
 
@@ -79,8 +81,13 @@ fn round(round: &RoundReport) -> RoundJson {
         Port::Main => "main",
         Port::Hole(_) => "hole",
     };
-    let dials = round.dials.iter().map(dial).collect();
-    RoundJson { round: round.round, from, accepted: round.accepted, dials }
+    RoundJson {
+        round: round.round,
+        from,
+        accepted: round.accepted,
+        strays: round.strays,
+        dials: round.dials.iter().map(dial).collect(),
+    }
 }
 
 fn dial(dial: &DialReport) -> DialJson {
@@ -139,6 +146,17 @@ fn dial_end(end: DialEnd) -> &'static str {
     }
 }
 
+/// The word for which ports a NAT hands out.
+pub(crate) fn allocation(allocation: Allocation) -> &'static str {
+    match allocation {
+        Allocation::Unknown => "unknown",
+        Allocation::Preserving => "preserving",
+        Allocation::Sequential { .. } => "sequential",
+        Allocation::Random => "random",
+        Allocation::Block { .. } => "block",
+    }
+}
+
 /// The word for why a punch failed.
 pub(crate) fn reason(error: PunchError) -> &'static str {
     match error {
@@ -182,6 +200,7 @@ mod tests {
                     attempts: 3,
                     end: DialEnd::Won,
                 }],
+                strays: 5,
                 accepted: 2,
             }],
             outcome,
@@ -212,6 +231,7 @@ mod tests {
                 "round": 1,
                 "from": "hole",
                 "accepted": 2,
+                "strays": 5,
                 "dials": [{
                     "to": "192.0.2.1:5",
                     "kind": "server-reflexive",

@@ -10,6 +10,7 @@ use super::events;
 use super::exit::{self, Failure};
 use super::explain;
 use super::output::Output;
+use super::report_json;
 use super::settings::Settings;
 use super::signals::{Signal, Signals};
 use super::trust::Trust;
@@ -21,7 +22,7 @@ use crate::net::reactor::{Core, HostId, Reactor};
 use crate::net::sys;
 use crate::proto::peer::{self, LoginError};
 use crate::proto::punch::report;
-use crate::wire::message::{Allow, Mapping};
+use crate::wire::message::{Allocation, Allow, Mapping, Nat};
 
 /// What a command runs with.
 #[derive(Debug)]
@@ -102,7 +103,7 @@ impl<'a> Session<'a> {
             Err(error) => log::warn!("the limit of descriptors stays: {error}"),
         }
         let mut reactor = Reactor::new()?;
-        let signals = Signals::watch(&mut reactor)?;
+        let signals = Signals::watch(&mut reactor, &Signal::ALL)?;
         let (offer, spare_holes) = match part {
             Part::Share(offer) => (Some(offer), 0),
             Part::CallOnce => (None, 0),
@@ -192,7 +193,7 @@ impl<'a> Session<'a> {
         match event {
             peer::Event::LoggedIn { observed, text } => self.logged_in(observed, &text),
             peer::Event::LoggedOut { error, retry_in } => self.logged_out(error, retry_in),
-            peer::Event::MappingKnown(mapping) => self.mapping_known(mapping),
+            peer::Event::NatKnown(nat) => self.nat_known(nat),
             peer::Event::Presence { peer, online, room } => self.presence(peer, online, &room),
             peer::Event::Refused { code, text } => {
                 let error = if text.is_empty() { code.to_string() } else { text };
@@ -229,16 +230,24 @@ impl<'a> Session<'a> {
         }
         self.output().event(&events::Event::LoggedOut {
             error: error.to_string(),
-            retry_in_ms: super::report_json::millis(delay),
+            retry_in_ms: report_json::millis(delay),
         })?;
         self.last_error = Some(error);
         Ok(())
     }
 
-    fn mapping_known(&self, mapping: Mapping) -> Result<(), Failure> {
-        let (word, meaning) = (report::mapping(mapping), meaning(mapping));
-        self.output().say(&format!("NAT mapping: {word} ({meaning})"))?;
-        self.output().event(&events::Event::Mapping { mapping: word })
+    fn nat_known(&self, nat: Nat) -> Result<(), Failure> {
+        let (mapping, allocation) =
+            (report::mapping(nat.mapping), report_json::allocation(nat.allocation));
+        // It is told of first without the ports, and then with them, where they matter.
+        match ports(nat.allocation) {
+            Some(ports) => self.output().say(&format!("NAT ports: {allocation} ({ports})"))?,
+            None => {
+                let meaning = meaning(nat.mapping);
+                self.output().say(&format!("NAT mapping: {mapping} ({meaning})"))?;
+            }
+        }
+        self.output().event(&events::Event::Mapping { mapping, allocation })
     }
 
     fn presence(&self, peer: PeerId, online: bool, room: &str) -> Result<(), Failure> {
@@ -272,6 +281,17 @@ fn meaning(mapping: Mapping) -> &'static str {
         Mapping::AddressDependent | Mapping::AddressAndPortDependent => {
             "each connection gets a new port: some pairs of NATs won't connect"
         }
+    }
+}
+
+/// What is known of the ports that a NAT hands out.
+fn ports(allocation: Allocation) -> Option<String> {
+    match allocation {
+        Allocation::Unknown => None,
+        Allocation::Preserving => Some("each connection keeps its local port".to_owned()),
+        Allocation::Sequential { delta } => Some(format!("the next is {delta:+} from the last")),
+        Allocation::Random => Some("no pattern was seen".to_owned()),
+        Allocation::Block { first, last } => Some(format!("some port from {first} to {last}")),
     }
 }
 

@@ -131,19 +131,18 @@ impl Share {
         stream: Option<StreamId>,
         report: &Report,
     ) -> Result<(), Failure> {
-        // One that ended at once has been told of when it closed.
         let Some(visitor) = stream.and_then(|stream| self.visitors.get(&stream)) else {
-            return Ok(());
+            // It ended at once, which a person has been told.
+            let name = session.context.book.named(report.peer).name;
+            let subject = Subject { name: &name, service: None, connection: None };
+            return tell(session, subject, report);
         };
-        let Outcome::Connected(winner) = &report.outcome else { return Ok(()) };
-        let (title, how) = (visitor.title(), opened(winner.opened));
-        let (remote, local) = (winner.remote, winner.local);
-        session.output().say(&format!("{title}: connected, {remote} → {local}, {how}"))?;
-        log::info!("{report}");
-        match JsonEvent::connected(visitor.subject(), report) {
-            Some(event) => session.output().event(&event),
-            None => Ok(()),
+        if let Outcome::Connected(winner) = &report.outcome {
+            let (title, how) = (visitor.title(), opened(winner.opened));
+            let (remote, local) = (winner.remote, winner.local);
+            session.output().say(&format!("{title}: connected, {remote} → {local}, {how}"))?;
         }
+        tell(session, visitor.subject(), report)
     }
 
     fn closed(
@@ -168,6 +167,14 @@ impl Share {
         ))?;
         let peer = visitor.peer.id.to_string();
         session.output().event(&JsonEvent::closed(visitor.subject(), peer, end))
+    }
+}
+
+fn tell(session: &Session<'_>, subject: Subject<'_>, report: &Report) -> Result<(), Failure> {
+    log::info!("{report}");
+    match JsonEvent::connected(subject, report) {
+        Some(event) => session.output().event(&event),
+        None => Ok(()),
     }
 }
 

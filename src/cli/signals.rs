@@ -1,16 +1,14 @@
-//! SIGINT and SIGTERM as events of the loop. The library registers no handlers; the programs do.
+//! SIGINT, SIGTERM and SIGHUP as events of the loop. The library registers no handlers; the programs
+//! do.
 
 use std::io::{self, Read};
 
 use mio::net::UnixStream;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
 use super::exit;
 use crate::net::reactor::Reactor;
-
-/// The keys of watched sources that this file uses.
-const KEYS: [usize; 2] = [usize::MAX, usize::MAX - 1];
 
 /// A wish that the program end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,40 +17,60 @@ pub(crate) enum Signal {
     Interrupt,
     /// SIGTERM: the system's.
     Terminate,
+    /// SIGHUP: the terminal is gone; or ssh, which tells a ProxyCommand so that it has ended.
+    HangUp,
 }
 
 impl Signal {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Interrupt, Self::Terminate, Self::HangUp];
+
     /// The exit code of a program that did not finish because of it.
     pub(crate) fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => exit::INTERRUPTED,
             Self::Terminate => exit::TERMINATED,
+            Self::HangUp => exit::HUNG_UP,
         }
+    }
+
+    fn number(self) -> i32 {
+        match self {
+            Self::Interrupt => SIGINT,
+            Self::Terminate => SIGTERM,
+            Self::HangUp => SIGHUP,
+        }
+    }
+
+    /// Under which key of the application its source is watched.
+    fn key(self) -> usize {
+        usize::MAX - self as usize
     }
 }
 
 /// Signals that are watched.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    sources: [UnixStream; 2],
+    sources: Vec<(Signal, UnixStream)>,
 }
 
 impl Signals {
-    /// From now on the signals end a turn of the reactor, and not the program.
-    pub(crate) fn watch(reactor: &mut Reactor) -> io::Result<Self> {
-        let mut sources = [source(SIGINT)?, source(SIGTERM)?];
-        for (source, key) in sources.iter_mut().zip(KEYS) {
-            reactor.watch(source, key)?;
+    /// From now on these signals end a turn of the reactor, and not the program.
+    pub(crate) fn watch(reactor: &mut Reactor, signals: &[Signal]) -> io::Result<Self> {
+        let mut sources = Vec::new();
+        for signal in signals {
+            let mut source = source(signal.number())?;
+            reactor.watch(&mut source, signal.key())?;
+            sources.push((*signal, source));
         }
         Ok(Self { sources })
     }
 
     /// The signal behind a key that became ready.
     pub(crate) fn take(&mut self, key: usize) -> Option<Signal> {
-        let at = KEYS.iter().position(|known| *known == key)?;
-        let mut bytes = [0; 64];
-        match self.sources[at].read(&mut bytes) {
-            Ok(count) if count > 0 => Some([Signal::Interrupt, Signal::Terminate][at]),
+        let (signal, source) = self.sources.iter_mut().find(|(signal, _)| signal.key() == key)?;
+        match source.read(&mut [0; 64]) {
+            Ok(count) if count > 0 => Some(*signal),
             // An edge without a byte.
             _ => None,
         }

@@ -51,7 +51,12 @@ impl Readiness {
 #[derive(Debug)]
 pub enum Mail {
     /// A name was looked up.
-    Resolved(io::Result<Vec<SocketAddr>>),
+    Resolved {
+        /// What [`Core::resolve`] returned.
+        lookup: u64,
+        /// Its addresses.
+        found: io::Result<Vec<SocketAddr>>,
+    },
 }
 
 enum Host {
@@ -72,6 +77,7 @@ pub struct Core {
     generation: u32,
     requeued: VecDeque<(Token, Readiness)>,
     delayed: Timers<Token>,
+    lookups: u64,
     mail: Sender<(HostId, Mail)>,
     waker: Arc<Waker>,
     scratch: Vec<u8>,
@@ -127,22 +133,26 @@ impl Core {
         self.delayed.set(at, token);
     }
 
-    /// Looks a name up on a helper thread; the answer comes to `host` as [`Mail::Resolved`].
-    pub fn resolve(&self, host: HostId, name: String, port: u16) {
+    /// Looks a name up on a helper thread; the answer comes to `host` as [`Mail::Resolved`], with the
+    /// number that is returned here. It may come when nobody waits for it any more.
+    pub fn resolve(&mut self, host: HostId, name: String, port: u16) -> u64 {
         use std::net::ToSocketAddrs;
+        self.lookups += 1;
+        let lookup = self.lookups;
         let (mail, waker) = (self.mail.clone(), Arc::clone(&self.waker));
-        let lookup = move || {
+        let look_up = move || {
             let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
             // If the reactor is gone there is nobody to tell.
-            if mail.send((host, Mail::Resolved(found))).is_ok() {
+            if mail.send((host, Mail::Resolved { lookup, found })).is_ok() {
                 waker.wake().unwrap_or_else(|error| log::warn!("waker: {error}"));
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("gimlet-dns".into()).spawn(lookup) {
-            let mailed = self.mail.send((host, Mail::Resolved(Err(error))));
+        if let Err(error) = std::thread::Builder::new().name("gimlet-dns".into()).spawn(look_up) {
+            let mailed = self.mail.send((host, Mail::Resolved { lookup, found: Err(error) }));
             debug_assert!(mailed.is_ok(), "the receiver lives as long as the reactor");
             self.waker.wake().unwrap_or_else(|error| log::warn!("waker: {error}"));
         }
+        lookup
     }
 
     /// The read buffer, to be put back with [`Self::put_scratch`].
@@ -206,6 +216,7 @@ impl Reactor {
             generation: 0,
             requeued: VecDeque::new(),
             delayed: Timers::new(),
+            lookups: 0,
             mail: sender,
             waker,
             scratch: Vec::new(),

@@ -122,6 +122,12 @@ pub fn is_exhaustion(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
+/// Whether a listener still rests, however many knock meanwhile; clears a pause that is over.
+pub fn is_paused(until: &mut Option<std::time::Instant>, now: std::time::Instant) -> bool {
+    *until = until.filter(|until| now < *until);
+    until.is_some()
+}
+
 /// Lets the kernel notice a peer that is gone, so that no timer of ours ticks for it.
 ///
 /// # Errors

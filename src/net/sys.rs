@@ -39,19 +39,45 @@ fn tcp_state(_: RawFd) -> io::Result<u8> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// How many descriptors this process may have open.
+///
+/// # Errors
+/// What getrlimit(2) says.
+pub fn descriptor_limit() -> io::Result<u64> {
+    limits_of_descriptors().map(|limit| limit.rlim_cur)
+}
+
+fn limits_of_descriptors() -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for writes.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
+        0 => Ok(limit),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Raises the soft limit of open descriptors to the hard one, and returns it. Only the process's own
 /// limit changes.
 ///
 /// # Errors
 /// What getrlimit(2) says.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is valid for writes.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let limit = limits_of_descriptors()?;
     let wanted = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
     // SAFETY: `wanted` is valid for reads. If it is refused, the old limit stands.
     let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wanted) } == 0;
     Ok(if raised { wanted.rlim_cur } else { limit.rlim_cur })
+}
+
+/// Lets whoever reads our standard output see its end while this process goes on. What is printed
+/// later goes nowhere.
+///
+/// # Errors
+/// What open(2) of /dev/null and dup2(2) say.
+pub fn close_stdout() -> io::Result<()> {
+    let null = std::fs::File::options().write(true).open("/dev/null")?;
+    // SAFETY: both descriptors are open, and nothing in Rust owns 1: the standard library takes it to
+    // be always open, and so it stays.
+    let result = unsafe { libc::dup2(null.as_raw_fd(), libc::STDOUT_FILENO) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -1,7 +1,7 @@
 //! Fields <-> bytes: the primitives that all messages are made of.
 //!
-//! Integers are big-endian. A list is `count: u8 or u16 | items`, a text `length: u16 | UTF-8`, an
-//! address `family: u8 (4 or 6) | port: u16 | 4 or 16 bytes`. A decoder reads the fields that it
+//! Integers are big-endian. A list is `count: u16 | items`, a text `length: u16 | UTF-8`, an address
+//! `family: u8 (4 or 6) | 4 or 16 bytes | port: u16`. A decoder reads the fields that it
 //! knows and ignores what follows them, so that a message may grow at its end.
 
 use std::fmt;

@@ -5,7 +5,7 @@
 //!   peer → S   0x01 | "gimlet" | version: u8 | e
 //!   S → peer   0x02 | e, ee, s, es
 //!   peer → S   0x03 | s, se, payload: Login
-//!   either     0x7f | code: u8 | text        instead of any of these: a refusal, in clear
+//!   S → peer   0x7f | code: u8 | text        a refusal, in clear, after which S closes
 //!
 //! direct connection: Noise_KK_25519_ChaChaPoly_BLAKE2s,
 //!                    prologue "gimlet path" | version | introduction: u64 | controlled's nonce

@@ -24,8 +24,9 @@ use crate::identity::DEFAULT_PORT;
     The settings of FILE have the names of the options: main and hole (lists), public, text, state.\n\
     SIGTERM and SIGINT tell all peers to come back later, and end it with exit code 0.")]
 pub(crate) struct Args {
-    /// Where peers log in (repeatable) [default: 0.0.0.0:4000 and [::]:4000]
+    // Not a doc comment: rustdoc would look for a link.
     #[arg(long, value_name = "IP[:PORT]", value_parser = main_address)]
+    #[arg(help = "Where peers log in (repeatable) [default: 0.0.0.0:4000 and [::]:4000]")]
     pub(crate) main: Vec<SocketAddr>,
 
     /// Where STUN is answered (repeatable) [default: ports 8000 and 8001 of the same addresses]

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let descriptors = sys::raise_descriptor_limit()?;
     let mut reactor = Reactor::new()?;
     // Before anything is printed: whoever reads it may send a signal at once.
-    let mut signals = Signals::watch(&mut reactor)?;
+    let mut signals = Signals::watch(&mut reactor, &[Signal::Interrupt, Signal::Terminate])?;
     let host = open(&mut reactor, &settings)?;
     announce(&mut reactor, host, &settings, descriptors, output)?;
     let signal = wait(&mut reactor, &mut signals)?;

@@ -16,7 +16,7 @@ use crate::proto::punch::{DialReport, Outcome, Report, RoundReport};
 use crate::wire::message::{Mapping, Port};
 
 /// What each sends to the other.
-pub(super) const TRANSFER_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) const TRANSFER_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Round trips that are measured.
 pub(super) const PINGS: usize = 5;
@@ -151,9 +151,10 @@ impl Actor {
                 let what = format!("{name} logs in as {}…, and S sees it at {observed}", &id[..9]);
                 timeline.tell("logged_in", Arrow::to_s(name), &what)
             }
-            peer::Event::MappingKnown(found) => {
+            peer::Event::NatKnown(nat) => {
                 self.mapped = true;
-                let what = format!("{name} asks over STUN how it is seen: {}", describe(found));
+                let what =
+                    format!("{name} asks over STUN how it is seen: {}", describe(nat.mapping));
                 timeline.tell("mapping", Arrow::to_s(name), &what)
             }
             peer::Event::Released { round, .. } => timeline.introduced(round),

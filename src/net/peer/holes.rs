@@ -11,6 +11,7 @@ use crate::limits;
 use crate::net::clock;
 use crate::net::reactor::{Core, Readiness};
 use crate::net::socket::{self, Dialled};
+use crate::proto::nat::Given;
 use crate::wire::message::Port;
 use crate::wire::stun;
 
@@ -19,6 +20,8 @@ pub(super) struct HoleSockets {
     pub(super) number: u16,
     listeners: Vec<usize>,
     probe: Option<usize>,
+    /// Probes that went out beside it.
+    beside: Vec<usize>,
 }
 
 /// A connection to a hole port of S.
@@ -26,41 +29,73 @@ pub(super) struct ProbeLink {
     pub(super) stream: TcpStream,
     pub(super) token: Token,
     to: SocketAddr,
-    /// The hole that it holds open; none when it looks at the main port.
-    tag: Option<u64>,
+    purpose: ProbePurpose,
     connected: bool,
     received: Vec<u8>,
+}
+
+/// What a probe is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ProbePurpose {
+    /// To see how the main port is mapped.
+    Main,
+    /// To see which port the NAT hands out; the number is its place in the series.
+    Fresh(usize),
+    /// To hold a hole open.
+    Hole(u64),
+    /// To show, beside a hole's own probe, what the NAT hands out next.
+    Beside(u64),
 }
 
 impl PeerHost {
     /// Looks at the NAT from the main port.
     pub(super) fn probe_main(&mut self, core: &mut Core, to: SocketAddr) {
         let number = self.port_number(Port::Main).unwrap_or(0);
-        if let Err(error) = self.open_probe(core, number, to, None) {
+        if let Err(error) = self.open_probe(core, number, to, ProbePurpose::Main) {
             log::debug!("probe of the main port to {to}: {error}");
             self.machine.handle_main_probe(to, None);
         }
     }
 
+    /// Looks at which port the NAT hands out.
+    pub(super) fn probe_fresh(&mut self, core: &mut Core, index: usize, to: SocketAddr) {
+        if let Err(error) = self.open_probe(core, 0, to, ProbePurpose::Fresh(index)) {
+            log::debug!("probe from a fresh port to {to}: {error}");
+            self.machine.handle_fresh_probe(index, None);
+        }
+    }
+
     /// Opens a fresh port: the listener first, so that whoever learns of the hole finds it there.
-    pub(super) fn open_hole(&mut self, core: &mut Core, tag: u64, to: SocketAddr) {
-        if let Err(error) = self.try_open_hole(core, tag, to) {
+    pub(super) fn open_hole(&mut self, core: &mut Core, tag: u64, to: SocketAddr, beside: u8) {
+        if let Err(error) = self.try_open_hole(core, tag, to, beside) {
             log::warn!("a hole can't be opened: {error}");
             self.close_hole(core, tag);
             self.machine.handle_hole_lost(tag);
         }
     }
 
-    fn try_open_hole(&mut self, core: &mut Core, tag: u64, to: SocketAddr) -> io::Result<()> {
+    fn try_open_hole(
+        &mut self,
+        core: &mut Core,
+        tag: u64,
+        to: SocketAddr,
+        beside: u8,
+    ) -> io::Result<()> {
         let listener = socket::listen_shared(SocketAddr::new(socket::unspecified(to), 0))?;
         let number = listener.local_addr()?.port();
         let listener = self.add_listener(core, listener, Port::Hole(tag))?;
-        let hole = HoleSockets { number, listeners: vec![listener], probe: None };
+        let hole =
+            HoleSockets { number, listeners: vec![listener], probe: None, beside: Vec::new() };
         self.holes.insert(tag, hole);
         self.listen_in_other_family(core, tag, to, number);
-        let probe = self.open_probe(core, number, to, Some(tag))?;
+        let probe = self.open_probe(core, number, to, ProbePurpose::Hole(tag))?;
+        let mut others = Vec::new();
+        for _ in 0..beside {
+            others.push(self.open_probe(core, 0, to, ProbePurpose::Beside(tag))?);
+        }
         if let Some(hole) = self.holes.get_mut(&tag) {
             hole.probe = Some(probe);
+            hole.beside = others;
         }
         Ok(())
     }
@@ -88,18 +123,25 @@ impl PeerHost {
         core: &mut Core,
         number: u16,
         to: SocketAddr,
-        tag: Option<u64>,
+        purpose: ProbePurpose,
     ) -> io::Result<usize> {
         let stream = socket::dial(number, to)?;
         self.add_stream(core, stream, |stream, token| {
             let received = Vec::new();
-            Sock::Probe(Box::new(ProbeLink { stream, token, to, tag, connected: false, received }))
+            Sock::Probe(Box::new(ProbeLink {
+                stream,
+                token,
+                to,
+                purpose,
+                connected: false,
+                received,
+            }))
         })
     }
 
     pub(super) fn close_hole(&mut self, core: &mut Core, tag: u64) {
         let Some(hole) = self.holes.remove(&tag) else { return };
-        for key in hole.listeners.into_iter().chain(hole.probe) {
+        for key in hole.listeners.into_iter().chain(hole.probe).chain(hole.beside) {
             self.drop_sock(core, key);
         }
     }
@@ -133,7 +175,13 @@ impl PeerHost {
     fn send_probe(&mut self, core: &mut Core, key: usize) {
         let Some(Sock::Probe(probe)) = self.socks.get_mut(key) else { return };
         let number = probe.stream.local_addr().map_or(0, |local| local.port());
-        let attribute = self.machine.probe(probe.tag.unwrap_or(0), number);
+        let attribute = match probe.purpose {
+            ProbePurpose::Main => self.machine.probe(0, number),
+            ProbePurpose::Hole(tag) => self.machine.probe(tag, number),
+            // It names no local port: nothing listens on it.
+            ProbePurpose::Beside(tag) => self.machine.probe(tag, 0),
+            ProbePurpose::Fresh(_) => None,
+        };
         let mut transaction = stun::Transaction::default();
         getrandom::fill(&mut transaction).expect("the system has randomness");
         let mut request = Vec::new();
@@ -168,22 +216,32 @@ impl PeerHost {
     fn take_probe_answers(&mut self, core: &mut Core, key: usize) {
         loop {
             let Some(Sock::Probe(probe)) = self.socks.get_mut(key) else { return };
-            let (to, tag) = (probe.to, probe.tag);
+            let (to, purpose) = (probe.to, probe.purpose);
+            let local = probe.stream.local_addr().map_or(0, |local| local.port());
             let (answer, used) = match stun::decode(&probe.received) {
                 Ok(None) => return,
                 Ok(Some((message, used))) => (mapped_endpoint(&message), used),
                 Err(error) => return self.lose_probe(core, key, &error.to_string()),
             };
             probe.received.drain(..used);
-            match (answer, tag) {
-                (Some(mapped), Some(tag)) => {
+            match (answer, purpose) {
+                (Some(mapped), ProbePurpose::Hole(tag)) => {
                     log::debug!("hole tag={tag:#x} mapped={mapped}");
                     self.machine.handle_hole_shown(tag);
                 }
-                (None, Some(tag)) => self.machine.handle_hole_refused(tag, clock::now()),
-                (mapped, None) => {
+                (None, ProbePurpose::Hole(tag)) => {
+                    self.machine.handle_hole_refused(tag, clock::now());
+                }
+                // It has been seen, and stays open so that the NAT doesn't use its port again.
+                (_, ProbePurpose::Beside(_)) => {}
+                (mapped, ProbePurpose::Main) => {
                     self.drop_sock(core, key);
                     self.machine.handle_main_probe(to, mapped);
+                }
+                (mapped, ProbePurpose::Fresh(index)) => {
+                    self.drop_sock(core, key);
+                    let given = mapped.map(|mapped| Given { local, mapped: mapped.port() });
+                    self.machine.handle_fresh_probe(index, given);
                 }
             }
         }
@@ -191,17 +249,23 @@ impl PeerHost {
 
     fn lose_probe(&mut self, core: &mut Core, key: usize, why: &str) {
         let Some(Sock::Probe(probe)) = self.socks.get(key) else { return };
-        let (to, tag) = (probe.to, probe.tag);
+        let (to, purpose) = (probe.to, probe.purpose);
         log::debug!("probe to {to}: {why}");
         self.drop_sock(core, key);
-        match tag {
-            Some(tag) => {
+        match purpose {
+            ProbePurpose::Hole(tag) => {
                 if let Some(hole) = self.holes.get_mut(&tag) {
                     hole.probe = None;
                 }
                 self.machine.handle_hole_lost(tag);
             }
-            None => self.machine.handle_main_probe(to, None),
+            ProbePurpose::Beside(tag) => {
+                if let Some(hole) = self.holes.get_mut(&tag) {
+                    hole.beside.retain(|other| *other != key);
+                }
+            }
+            ProbePurpose::Main => self.machine.handle_main_probe(to, None),
+            ProbePurpose::Fresh(index) => self.machine.handle_fresh_probe(index, None),
         }
     }
 }

@@ -52,11 +52,23 @@ impl PeerHost {
                 self.candidates = vec![SocketAddr::new(ip, server.port)];
                 self.dial_next(core, None);
             }
-            Err(_) => core.resolve(self.id, server.host.clone(), server.port),
+            Err(_) => {
+                self.lookup = Some(core.resolve(self.id, server.host.clone(), server.port));
+            }
         }
     }
 
-    pub(super) fn handle_resolved(&mut self, core: &mut Core, found: io::Result<Vec<SocketAddr>>) {
+    pub(super) fn handle_resolved(
+        &mut self,
+        core: &mut Core,
+        lookup: u64,
+        found: io::Result<Vec<SocketAddr>>,
+    ) {
+        // We were stopped meanwhile, or took too long, or it was for another peer in our place.
+        if self.lookup != Some(lookup) {
+            return;
+        }
+        self.lookup = None;
         match found {
             Ok(found) if !found.is_empty() => {
                 self.candidates = found;
@@ -129,6 +141,7 @@ impl PeerHost {
     }
 
     pub(super) fn close_main(&mut self, core: &mut Core) {
+        self.lookup = None;
         if let Some(key) = self.main.take() {
             self.drop_sock(core, key);
         }

@@ -33,7 +33,7 @@ use self::streams::Wanted;
 use super::clock;
 use super::outbox::Outbox;
 use super::reactor::{Core, HostId, Mail, Readiness};
-use super::socket;
+use super::{socket, sys};
 use crate::identity::{PeerId, SecretKey, ServerAddr};
 use crate::limits;
 use crate::proto::peer::{Action, Config, Peer, PunchId};
@@ -102,6 +102,8 @@ enum Sock {
         listener: TcpListener,
         token: Token,
         port: Port,
+        /// Accepting rests until then.
+        paused: Option<Instant>,
     },
     Probe(Box<ProbeLink>),
     Dial {
@@ -137,6 +139,8 @@ pub struct PeerHost {
     main: Option<usize>,
     /// The local port of the main connection, and its listeners.
     main_port: Option<MainPort>,
+    /// The lookup of the rendezvous' name that is awaited.
+    lookup: Option<u64>,
     /// Which of several addresses of the rendezvous is tried first.
     attempt: usize,
     candidates: Vec<SocketAddr>,
@@ -159,12 +163,13 @@ impl PeerHost {
     /// A peer that begins to log in.
     pub fn open(core: &mut Core, id: HostId, options: Options, seed: u64) -> Self {
         let config = Config {
-            id: PeerId::of(&options.key.public()),
+            id: PeerId::of(options.key.public()),
             reachable: options.reachable,
             allow: options.allow.clone(),
             agent: options.agent.clone(),
             reconnect: options.reconnect,
             spare_holes: options.spare_holes,
+            sockets: sys::descriptor_limit().map_or(256, |limit| limit as usize / 4),
         };
         let mut host = Self {
             id,
@@ -173,6 +178,7 @@ impl PeerHost {
             socks: Slab::new(),
             main: None,
             main_port: None,
+            lookup: None,
             attempt: 0,
             candidates: Vec::new(),
             holes: HashMap::new(),
@@ -267,7 +273,7 @@ impl PeerHost {
 
     pub(super) fn handle_mail(&mut self, core: &mut Core, mail: Mail) {
         match mail {
-            Mail::Resolved(result) => self.handle_resolved(core, result),
+            Mail::Resolved { lookup, found } => self.handle_resolved(core, lookup, found),
         }
         self.drain(core);
     }
@@ -295,7 +301,8 @@ impl PeerHost {
                 Action::CloseMain => self.close_main(core),
                 Action::Send(message) => self.send_main(core, &message),
                 Action::ProbeMain { to } => self.probe_main(core, to),
-                Action::OpenHole { tag, to } => self.open_hole(core, tag, to),
+                Action::ProbeFresh { index, to } => self.probe_fresh(core, index, to),
+                Action::OpenHole { tag, to, beside } => self.open_hole(core, tag, to, beside),
                 Action::ProbeHole { tag } => self.probe_hole(core, tag),
                 Action::CloseHole { tag } => self.close_hole(core, tag),
                 Action::Introduced { punch } => self.claim_waiting(core, punch),
@@ -336,7 +343,7 @@ impl PeerHost {
     ) -> std::io::Result<usize> {
         let key = self.socks.vacant_key();
         let token = core.register(&mut listener, self.id, key)?;
-        Ok(self.socks.insert(Sock::Listener { listener, token, port }))
+        Ok(self.socks.insert(Sock::Listener { listener, token, port, paused: None }))
     }
 
     fn add_stream(
@@ -382,16 +389,22 @@ impl PeerHost {
 
     fn handle_listener_ready(&mut self, core: &mut Core, key: usize) {
         for _ in 0..limits::TURN_ACCEPTS {
-            let Some(Sock::Listener { listener, token, port }) = self.socks.get(key) else {
+            let Some(Sock::Listener { listener, token, port, paused }) = self.socks.get_mut(key)
+            else {
                 return;
             };
             let (token, port) = (*token, *port);
+            if socket::is_paused(paused, clock::now()) {
+                return;
+            }
             match listener.accept() {
                 Ok((stream, remote)) => self.accept(core, stream, port, remote),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
                 Err(error) if socket::is_exhaustion(&error) => {
                     log::warn!("accept pauses: {error}");
-                    return core.requeue_at(token, clock::now() + limits::ACCEPT_PAUSE);
+                    let until = clock::now() + limits::ACCEPT_PAUSE;
+                    *paused = Some(until);
+                    return core.requeue_at(token, until);
                 }
                 // One connection's fault: the next may be sound.
                 Err(error) => log::debug!("accept: {error}"),

@@ -67,10 +67,11 @@ impl PeerHost {
         core: &mut Core,
         punch: PunchId,
         conn: ConnId,
-        from: Port,
+        from: Option<Port>,
         to: SocketAddr,
     ) {
-        let Some(number) = self.port_number(from) else {
+        let number = from.map_or(Some(0), |port| self.port_number(port));
+        let Some(number) = number else {
             return self.machine.handle_dial_failed(punch, conn, DialError::Other, clock::now());
         };
         let dialled = socket::dial(number, to).and_then(|stream| {
@@ -504,8 +505,10 @@ impl PeerHost {
     /// The machine doesn't need a dial or a path any more.
     pub(super) fn close_conn(&mut self, core: &mut Core, punch: PunchId, conn: ConnId) {
         let Some(key) = self.conns.remove(&(punch, conn)) else { return };
-        match self.socks.get(key) {
+        match self.socks.get_mut(key) {
             Some(Sock::Path(path)) if matches!(path.stage, Stage::Direct(_)) => {
+                // The machine has forgotten it; the id may belong to the next dial already.
+                path.punch = None;
                 self.break_stream(core, key, &io::ErrorKind::TimedOut.into());
             }
             Some(Sock::Path(_)) => {

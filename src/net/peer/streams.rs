@@ -577,8 +577,7 @@ impl PeerHost {
     fn read_local(&mut self, core: &mut Core, key: usize) {
         let mut scratch = core.take_scratch();
         let mut turn = 0;
-        loop {
-            let Some(Sock::Local(local)) = self.socks.get(key) else { break };
+        while let Some(Sock::Local(local)) = self.socks.get(key) {
             let (Some(path_key), false) = (local.partner, local.read_done) else { break };
             let Some(Sock::Path(path)) = self.socks.get(path_key) else { break };
             let full = path.wire.out.len() >= limits::STREAM_BACKLOG_BYTES;

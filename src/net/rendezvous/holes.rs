@@ -36,7 +36,8 @@ pub(super) struct HoleLink {
 
 impl RendezvousHost {
     pub(super) fn accept_hole(&mut self, core: &mut Core, stream: TcpStream, remote: SocketAddr) {
-        if !count_in(&mut self.holes_per_address, remote, limits::HOLES_PER_ADDRESS) {
+        let full = self.hole_links >= limits::HOLE_LINKS || self.socks.len() >= self.socket_limit;
+        if full || !count_in(&mut self.holes_per_address, remote, limits::HOLES_PER_ADDRESS) {
             self.counters.turned_away += 1;
             return;
         }
@@ -69,6 +70,7 @@ impl RendezvousHost {
             out: Outbox::default(),
             partial: Vec::new(),
         })));
+        self.hole_links += 1;
         Ok(())
     }
 
@@ -208,6 +210,7 @@ impl RendezvousHost {
         let (remote, expires) = (hole.remote, hole.expires);
         self.timers.clear(expires, Due::HoleIdle(link));
         count_out(&mut self.holes_per_address, remote);
+        self.hole_links -= 1;
         self.drop_sock(core, key_of(link));
     }
 

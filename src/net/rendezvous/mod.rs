@@ -22,7 +22,7 @@ use self::holes::HoleLink;
 use self::sessions::MainLink;
 use super::clock;
 use super::reactor::{Core, HostId, Readiness};
-use super::socket;
+use super::{socket, sys};
 use crate::identity::SecretKey;
 use crate::limits;
 use crate::proto::rendezvous::{Action, Config, LinkId, Rendezvous};
@@ -63,7 +63,13 @@ pub struct Counters {
 }
 
 enum Sock {
-    Listener { listener: TcpListener, token: Token, port: ListenerKind },
+    Listener {
+        listener: TcpListener,
+        token: Token,
+        port: ListenerKind,
+        /// Accepting rests until then.
+        paused: Option<Instant>,
+    },
     Main(Box<MainLink>),
     Hole(Box<HoleLink>),
 }
@@ -95,7 +101,12 @@ pub struct RendezvousHost {
     hole_addresses: Vec<SocketAddr>,
     main_per_address: HashMap<IpAddr, usize>,
     holes_per_address: HashMap<IpAddr, usize>,
+    /// Handshakes that aren't finished, by address, and in all.
+    handshakes_per_address: HashMap<IpAddr, usize>,
     handshakes: usize,
+    hole_links: usize,
+    /// Sockets beyond which no more hole connections are accepted.
+    socket_limit: usize,
     timers: Timers<Due>,
     counters: Counters,
     /// Links whose peers don't read: closed after the machine has been drained.
@@ -129,7 +140,12 @@ impl RendezvousHost {
             hole_addresses,
             main_per_address: HashMap::new(),
             holes_per_address: HashMap::new(),
+            handshakes_per_address: HashMap::new(),
             handshakes: 0,
+            hole_links: 0,
+            socket_limit: sys::descriptor_limit()
+                .map_or(usize::MAX, |limit| limit as usize)
+                .saturating_sub(limits::RESERVED_DESCRIPTORS),
             timers: Timers::new(),
             counters: Counters::default(),
             broken: VecDeque::new(),
@@ -141,7 +157,7 @@ impl RendezvousHost {
             .chain(holes.into_iter().map(|listener| (listener, ListenerKind::Hole)));
         for (mut listener, port) in listeners {
             let token = core.register(&mut listener, id, host.socks.vacant_key())?;
-            host.socks.insert(Sock::Listener { listener, token, port });
+            host.socks.insert(Sock::Listener { listener, token, port, paused: None });
         }
         Ok(host)
     }
@@ -238,10 +254,14 @@ impl RendezvousHost {
 
     fn handle_listener_ready(&mut self, core: &mut Core, key: usize) {
         for _ in 0..limits::TURN_ACCEPTS {
-            let Some(Sock::Listener { listener, token, port }) = self.socks.get(key) else {
+            let Some(Sock::Listener { listener, token, port, paused }) = self.socks.get_mut(key)
+            else {
                 return;
             };
             let (token, port) = (*token, *port);
+            if socket::is_paused(paused, clock::now()) {
+                return;
+            }
             match listener.accept() {
                 Ok((stream, remote)) => match port {
                     ListenerKind::Main => self.accept_main(core, stream, remote),
@@ -251,7 +271,9 @@ impl RendezvousHost {
                 Err(error) if socket::is_exhaustion(&error) => {
                     self.counters.accept_pauses += 1;
                     log::warn!("accept pauses: {error}");
-                    return core.requeue_at(token, clock::now() + limits::ACCEPT_PAUSE);
+                    let until = clock::now() + limits::ACCEPT_PAUSE;
+                    *paused = Some(until);
+                    return core.requeue_at(token, until);
                 }
                 // One connection's fault: the next may be sound.
                 Err(error) => log::debug!("accept: {error}"),

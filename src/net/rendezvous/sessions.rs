@@ -47,15 +47,21 @@ impl RendezvousHost {
     // ---- beginnings ----
 
     pub(super) fn accept_main(&mut self, core: &mut Core, stream: TcpStream, remote: SocketAddr) {
-        let room = self.handshakes < limits::HANDSHAKES
-            && count_in(&mut self.main_per_address, remote, limits::LINKS_PER_ADDRESS);
-        if !room {
+        if self.handshakes >= limits::HANDSHAKES
+            || !count_in(&mut self.main_per_address, remote, limits::LINKS_PER_ADDRESS)
+        {
             self.counters.turned_away += 1;
             return;
+        }
+        let of_one = limits::HANDSHAKES_PER_ADDRESS;
+        if !count_in(&mut self.handshakes_per_address, remote, of_one) {
+            self.counters.turned_away += 1;
+            return count_out(&mut self.main_per_address, remote);
         }
         if let Err(error) = self.add_main(core, stream, remote) {
             log::warn!("accepted {remote} and closed it: {error}");
             count_out(&mut self.main_per_address, remote);
+            count_out(&mut self.handshakes_per_address, remote);
         }
     }
 
@@ -257,6 +263,9 @@ impl RendezvousHost {
 
     fn end_handshake(&mut self, link: LinkId, deadline: Instant) {
         self.handshakes -= 1;
+        if let Some(remote) = self.main_link(link).map(|main| main.remote) {
+            count_out(&mut self.handshakes_per_address, remote);
+        }
         self.timers.clear(deadline, Due::Handshake(link));
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::wire::message::Mapping;
+use crate::wire::message::{Allocation, Mapping};
 
 /// One look at how the NAT maps a local port: the endpoint that a destination saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,83 @@ pub fn classify_mapping(
         1 => Mapping::Unknown,
         _ => Mapping::EndpointIndependent,
     }
+}
+
+/// Classifies which ports a NAT hands out, by the ports that it gave to mappings in the order in which
+/// they were asked for, each from the local port beside it. Foreign connections may have taken some in
+/// between.
+pub fn classify_allocation(given: &[Given]) -> Allocation {
+    if given.len() < 3 {
+        return Allocation::Unknown;
+    }
+    if given.iter().all(|given| given.mapped == given.local) {
+        return Allocation::Preserving;
+    }
+    if let Some(delta) = sequential_delta(given) {
+        return Allocation::Sequential { delta };
+    }
+    match block_around(given) {
+        Some((first, last)) => Allocation::Block { first, last },
+        None => Allocation::Random,
+    }
+}
+
+/// The port that a NAT gave to a mapping from a local port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Ours.
+    pub local: u16,
+    /// The NAT's.
+    pub mapped: u16,
+}
+
+/// Longest step from one of our mappings to the next that still counts as a sequence: a few foreign
+/// connections may lie in between.
+const LONGEST_STEP: i32 = 128;
+
+/// Steps all in one direction, short ones, are a sequence, in which the shortest step is the delta. The
+/// SYNs of parallel probes may overtake each other, so the ports are put in order first; a random NAT
+/// doesn't give ports so close together.
+fn sequential_delta(given: &[Given]) -> Option<i16> {
+    let mut ports: Vec<i32> = given.iter().map(|given| i32::from(given.mapped)).collect();
+    let upward = ports.windows(2).filter(|pair| pair[1] > pair[0]).count();
+    let downward = ports.windows(2).filter(|pair| pair[1] < pair[0]).count();
+    ports.sort_unstable();
+    let steps: Vec<i32> = ports.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let shortest = steps.iter().copied().min().filter(|step| *step > 0)?;
+    let is_short = |step: &i32| *step <= LONGEST_STEP.max(8 * shortest);
+    // A wrap-around leaves one long step.
+    let long = steps.iter().filter(|step| !is_short(step)).count();
+    // Some may have been overtaken, and one step wraps around.
+    let out_of_order = upward.min(downward);
+    if long > 1 || shortest > LONGEST_STEP / 2 || out_of_order > (steps.len() / 4).max(1) {
+        return None;
+    }
+    let delta = shortest as i16;
+    Some(if upward >= downward { delta } else { -delta })
+}
+
+/// Carrier NATs assign blocks whose size is a power of two, aligned to it (RFC 7422, RFC 6888 REQ-14).
+/// Random ports over the whole range fall into one of 4,096 with a probability of one in millions.
+fn block_around(given: &[Given]) -> Option<(u16, u16)> {
+    const LARGEST: u32 = 4096;
+    let lowest = given.iter().map(|given| u32::from(given.mapped)).min()?;
+    let highest = given.iter().map(|given| u32::from(given.mapped)).max()?;
+    let mut size = 256;
+    while size <= LARGEST {
+        let first = lowest / size * size;
+        if highest < first + size {
+            return Some((first as u16, (first + size - 1) as u16));
+        }
+        size *= 2;
+    }
+    // Not aligned, but close together all the same.
+    let spread = highest - lowest;
+    let slack = spread / given.len() as u32 + 1;
+    (spread < LARGEST / 2).then(|| {
+        let last = (highest + slack).min(u32::from(u16::MAX));
+        (lowest.saturating_sub(slack) as u16, last as u16)
+    })
 }
 
 #[cfg(test)]
@@ -97,5 +174,64 @@ mod tests {
             ("192.0.2.1:8000", "203.0.113.1:7"),
         ];
         assert_eq!(classify(&seen), Mapping::EndpointIndependent);
+    }
+
+    fn allocation(mapped: &[u16]) -> Allocation {
+        let given: Vec<_> = mapped
+            .iter()
+            .enumerate()
+            .map(|(index, mapped)| Given { local: 50_000 + index as u16, mapped: *mapped })
+            .collect();
+        classify_allocation(&given)
+    }
+
+    #[test]
+    fn steps_of_one_size_are_a_sequence_with_strangers_in_between() {
+        let up = Allocation::Sequential { delta: 1 };
+        assert_eq!(allocation(&[7000, 7001, 7002, 7003]), up);
+        assert_eq!(allocation(&[7000, 7001, 7005, 7006, 7012]), up);
+        assert_eq!(allocation(&[7000, 7002, 7001, 7003]), up, "overtaken on the way");
+        assert_eq!(allocation(&[65_534, 65_535, 1024, 1025]), up, "it wraps around");
+        assert_eq!(allocation(&[7000, 7002, 7004, 7010]), Allocation::Sequential { delta: 2 });
+        assert_eq!(allocation(&[7009, 7008, 7006, 7005]), Allocation::Sequential { delta: -1 });
+    }
+
+    #[test]
+    fn the_local_ports_themselves_are_preserved() {
+        assert_eq!(allocation(&[50_000, 50_001, 50_002]), Allocation::Preserving);
+    }
+
+    #[test]
+    fn ports_all_over_are_random_and_close_ones_a_block() {
+        let random = [9000, 41_000, 2200, 60_000, 33_000, 17_000];
+        assert_eq!(allocation(&random), Allocation::Random);
+        let block = [2050, 3000, 2800, 2500, 2217, 2999];
+        assert_eq!(allocation(&block), Allocation::Block { first: 2048, last: 3071 });
+        assert_eq!(allocation(&[2050, 3000]), Allocation::Unknown, "two prove nothing");
+    }
+
+    #[test]
+    fn random_ports_are_hardly_ever_taken_for_anything_else() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let wrong = (0..10_000)
+            .filter(|_| {
+                let ports: Vec<u16> = (0..9).map(|_| random.u16(1024..)).collect();
+                allocation(&ports) != Allocation::Random
+            })
+            .count();
+        assert!(wrong <= 2, "{wrong} of 10,000");
+    }
+
+    #[test]
+    fn random_ports_of_a_block_are_mostly_taken_for_a_block() {
+        let mut random = fastrand::Rng::with_seed(2);
+        let right = (0..1000)
+            .filter(|_| {
+                let ports: Vec<u16> = (0..9).map(|_| random.u16(2048..3072)).collect();
+                matches!(allocation(&ports), Allocation::Block { first, last }
+                    if first >= 2048 && last <= 3071)
+            })
+            .count();
+        assert!(right >= 800, "{right} of 1,000");
     }
 }

@@ -28,6 +28,17 @@ struct Hole {
     shown: bool,
 }
 
+/// How a hole is opened.
+#[derive(Clone, Copy)]
+struct Opening {
+    tag: u64,
+    round: u8,
+    /// Probes that go out beside it.
+    beside: u8,
+    /// How long it may wait for a punch.
+    time: Duration,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Holes {
     open: HashMap<u64, Hole>,
@@ -81,8 +92,10 @@ impl Peer {
 
     // ---- for punches ----
 
-    pub(super) fn handle_prepare(&mut self, tag: u64, round: u8, now: Instant) {
-        self.open_hole(tag, round, None, limits::INTRODUCTION_TIME, now);
+    pub(super) fn handle_prepare(&mut self, tag: u64, round: u8, probes: u8, now: Instant) {
+        let beside = probes.clamp(1, limits::HOLE_PROBES) - 1;
+        let opening = Opening { tag, round, beside, time: limits::INTRODUCTION_TIME };
+        self.open_hole(opening, None, now);
     }
 
     /// A hole for a request of ours: one that is ready, or a new one. Returns its tag.
@@ -90,8 +103,8 @@ impl Peer {
         let shown = |tag: &u64| self.holes.open.get(tag).is_some_and(|hole| hole.shown);
         let Some(index) = self.holes.spare.iter().position(shown) else {
             let tag = self.next_tag();
-            let time = limits::INTRODUCTION_TIME;
-            return self.open_hole(tag, 0, Some(punch), time, now).then_some(tag);
+            let opening = Opening { tag, round: 0, beside: 0, time: limits::INTRODUCTION_TIME };
+            return self.open_hole(opening, Some(punch), now).then_some(tag);
         };
         let tag = self.holes.spare.remove(index);
         self.adopt_hole(tag, punch);
@@ -102,7 +115,8 @@ impl Peer {
     pub(super) fn keep_spare_holes(&mut self, now: Instant) {
         while self.holes.spare.len() < self.config.spare_holes.min(limits::SPARE_HOLES) {
             let tag = self.next_tag();
-            if !self.open_hole(tag, 0, None, limits::SPARE_HOLE_TIME, now) {
+            let opening = Opening { tag, round: 0, beside: 0, time: limits::SPARE_HOLE_TIME };
+            if !self.open_hole(opening, None, now) {
                 return;
             }
             self.holes.spare.push(tag);
@@ -143,14 +157,8 @@ impl Peer {
     }
 
     /// Opens a hole. Says whether it could.
-    fn open_hole(
-        &mut self,
-        tag: u64,
-        round: u8,
-        punch: Option<PunchId>,
-        time: Duration,
-        now: Instant,
-    ) -> bool {
+    fn open_hole(&mut self, opening: Opening, punch: Option<PunchId>, now: Instant) -> bool {
+        let Opening { tag, round, beside, time } = opening;
         let Some(to) = self.hole_endpoint() else { return false };
         if self.holes.len() >= limits::HOLES || self.holes.open.contains_key(&tag) {
             return false;
@@ -158,7 +166,7 @@ impl Peer {
         let expires = now + time;
         self.timers.set(expires, Due::HoleExpiry(tag));
         self.holes.open.insert(tag, Hole { punch, round, tries: 0, expires, shown: false });
-        self.actions.push_back(Action::OpenHole { tag, to });
+        self.actions.push_back(Action::OpenHole { tag, to, beside });
         true
     }
 

@@ -22,11 +22,14 @@ pub use self::punches::PunchId;
 use self::punches::Punches;
 use crate::identity::PeerId;
 use crate::limits;
-use crate::proto::nat::{Observation, classify_mapping};
+use crate::proto::nat::{Given, Observation, classify_allocation, classify_mapping};
 use crate::proto::punch::{self, Report};
 use crate::proto::timers::Timers;
-use crate::wire::message::{Allow, Login, Mapping, Message, Nonce, Welcome};
+use crate::wire::message::{Allocation, Allow, Login, Message, Nat, Nonce, Welcome};
 use crate::wire::refusal::{ClosingCode, RefusalCode};
+
+/// Probes that show which ports a NAT hands out.
+const ALLOCATION_PROBES: usize = 9;
 
 /// What a peer is, and how it behaves.
 #[derive(Clone, Debug)]
@@ -44,6 +47,9 @@ pub struct Config {
     /// Fresh holes that are kept ready once one was needed, at most [`limits::SPARE_HOLES`]: each
     /// saves its request a round trip. For who calls the same peer again and again.
     pub spare_holes: usize,
+    /// Sockets that all punches together may use for guessing ports: a part of the process's
+    /// descriptors, so that a birthday doesn't hurt anything else.
+    pub sockets: usize,
 }
 
 /// What the driver has to do.
@@ -61,12 +67,22 @@ pub enum Action {
         /// The hole endpoint of S.
         to: SocketAddr,
     },
+    /// Probe from a fresh local port, and close it.
+    ProbeFresh {
+        /// For the answer.
+        index: usize,
+        /// The hole endpoint of S.
+        to: SocketAddr,
+    },
     /// Open a fresh local port that listens, and a hole connection from it that stays open.
     OpenHole {
         /// Its name; goes into the probe.
         tag: u64,
         /// The hole endpoint of S.
         to: SocketAddr,
+        /// Probes that go out beside it, each from a fresh local port, at the same time. They stay open
+        /// with the hole.
+        beside: u8,
     },
     /// Send the probe of a hole once more, over the connection that it has.
     ProbeHole {
@@ -110,8 +126,8 @@ pub enum Event {
         /// When it is tried again; `None` when it isn't.
         retry_in: Option<Duration>,
     },
-    /// The probes are in: how our NAT maps.
-    MappingKnown(Mapping),
+    /// The probes are in: what our NAT has shown. Comes again when more of them are in.
+    NatKnown(Nat),
     /// Somebody came or went.
     Presence {
         /// Who.
@@ -234,6 +250,8 @@ struct Main {
     welcome: Option<Welcome>,
     /// What the login's probes have shown, and how many are still out.
     observations: Vec<Observation>,
+    /// What the probes from fresh ports have shown, in the order in which they went out.
+    given: Vec<Option<Given>>,
     probes_out: usize,
 }
 
@@ -249,7 +267,7 @@ pub struct Peer {
     config: Config,
     state: State,
     main: Main,
-    mapping: Mapping,
+    nat: Nat,
     /// Handshakes so far: the number of the current login.
     logins: u64,
     /// Failed logins since the last good one.
@@ -273,7 +291,7 @@ impl Peer {
             config,
             state: State::Idle,
             main: Main::default(),
-            mapping: Mapping::Unknown,
+            nat: Nat::default(),
             logins: 0,
             failures: 0,
             login_deadline: None,
@@ -306,9 +324,9 @@ impl Peer {
         self.main.observed
     }
 
-    /// How our NAT maps, as far as the probes have shown.
-    pub fn mapping(&self) -> Mapping {
-        self.mapping
+    /// What our NAT has shown so far.
+    pub fn nat(&self) -> Nat {
+        self.nat
     }
 
     /// How many punches are in progress.
@@ -418,7 +436,9 @@ impl Peer {
                 self.actions.push_back(Action::CloseMain);
                 self.handle_main_lost(LoginError::Closed { code, text }, now);
             }
-            Message::Prepare { tag, round } => self.handle_prepare(tag, round, now),
+            Message::Prepare { tag, round, probes } => {
+                self.handle_prepare(tag, round, probes, now);
+            }
             Message::Release(release) => self.handle_release(&release, now),
             Message::Cancelled { introduction, code } => {
                 self.handle_cancelled(introduction, code, now);
@@ -461,6 +481,17 @@ impl Peer {
         self.main.probes_out = self.main.probes_out.saturating_sub(1);
         if self.main.probes_out == 0 && self.is_logged_in() {
             self.learn_mapping();
+        }
+    }
+
+    /// A probe from a fresh port has been answered, or has failed.
+    pub fn handle_fresh_probe(&mut self, index: usize, given: Option<Given>) {
+        if let Some(slot) = self.main.given.get_mut(index) {
+            *slot = given;
+        }
+        self.main.probes_out = self.main.probes_out.saturating_sub(1);
+        if self.main.probes_out == 0 && self.is_logged_in() {
+            self.learn_allocation();
         }
     }
 
@@ -548,11 +579,36 @@ impl Peer {
     fn learn_mapping(&mut self) {
         let main = &self.main;
         let mapping = classify_mapping(&main.observations, main.local_port, &main.hosts);
-        let hosts = main.hosts.clone();
-        self.mapping = mapping;
-        self.events.push_back(Event::MappingKnown(mapping));
-        if mapping != Mapping::Unknown {
-            self.send(Message::Update { mapping, hosts });
+        self.nat = Nat { mapping, allocation: Allocation::Unknown };
+        self.events.push_back(Event::NatKnown(self.nat));
+        if mapping.is_shared() {
+            self.tell_nat();
+        } else {
+            self.probe_allocation();
+        }
+    }
+
+    /// The mapping depends on the destination: which ports does the NAT hand out?
+    fn probe_allocation(&mut self) {
+        let Some(to) = self.hole_endpoint() else { return self.tell_nat() };
+        self.main.given = vec![None; ALLOCATION_PROBES];
+        self.main.probes_out = ALLOCATION_PROBES;
+        for index in 0..ALLOCATION_PROBES {
+            self.actions.push_back(Action::ProbeFresh { index, to });
+        }
+    }
+
+    fn learn_allocation(&mut self) {
+        let given: Vec<Given> = self.main.given.iter().copied().flatten().collect();
+        self.nat.allocation = classify_allocation(&given);
+        self.events.push_back(Event::NatKnown(self.nat));
+        self.tell_nat();
+    }
+
+    fn tell_nat(&mut self) {
+        if self.nat != Nat::default() && self.is_logged_in() {
+            let hosts = self.main.hosts.clone();
+            self.send(Message::Update { nat: self.nat, hosts });
         }
     }
 

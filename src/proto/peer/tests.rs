@@ -5,7 +5,7 @@ use super::*;
 use crate::identity::PublicKey;
 use crate::proto::punch::{Action as PunchAction, PunchError};
 use crate::wire::message::{
-    Candidate, CandidateKind, Port, Refused, Release, Role, RoundResult, Token,
+    Candidate, CandidateKind, Mapping, Nat, Port, Refused, Release, Role, RoundResult, Token,
 };
 use crate::wire::noise::NoiseError;
 
@@ -29,6 +29,7 @@ fn bench(change: impl FnOnce(&mut Config)) -> Bench {
         agent: "test".into(),
         reconnect: true,
         spare_holes: 0,
+        sockets: 1000,
     };
     change(&mut config);
     let mut bench = Bench { peer: Peer::new(config, 3), now: Instant::now() };
@@ -47,11 +48,13 @@ fn release(role: Role, introduction: u64, token: u8) -> Message {
         nonce: NONCE,
         token: [token; 16],
         from: Port::Main,
-        mapping: Mapping::EndpointIndependent,
+        nat: Nat::default(),
         candidates: vec![Candidate {
             kind: CandidateKind::ServerReflexive,
             address: "203.0.113.1:7".parse().unwrap(),
         }],
+        sockets: 1,
+        spray: None,
     }))
 }
 
@@ -125,7 +128,7 @@ fn dials(actions: &[Action]) -> Vec<Port> {
     actions
         .iter()
         .filter_map(|action| match action {
-            Action::Punch { action: PunchAction::Dial { from, .. }, .. } => Some(*from),
+            Action::Punch { action: PunchAction::Dial { from, .. }, .. } => *from,
             _ => None,
         })
         .collect()
@@ -164,7 +167,7 @@ fn the_login_looks_at_its_own_nat_and_says_what_it_saw() {
     bench.peer.handle_main_probe(to[1], Some(mapped));
     assert!(matches!(
         bench.sent()[..],
-        [Message::Update { mapping: Mapping::EndpointIndependent, .. }]
+        [Message::Update { nat: Nat { mapping: Mapping::EndpointIndependent, .. }, .. }]
     ));
 }
 
@@ -326,9 +329,9 @@ fn a_prepared_hole_is_opened_probed_again_and_closed_in_the_end() {
     let mut bench = bench(|config| config.allow.anyone = true);
     bench.log_in();
     let tag = 1 << 63 | 4;
-    bench.hear(Message::Prepare { tag, round: 1 });
+    bench.hear(Message::Prepare { tag, round: 1, probes: 1 });
     let to = "192.0.2.1:8000".parse().unwrap();
-    assert_eq!(bench.actions(), [Action::OpenHole { tag, to }]);
+    assert_eq!(bench.actions(), [Action::OpenHole { tag, to, beside: 0 }]);
     assert_eq!(bench.peer.probe(tag, 1234).map(|probe| (probe.tag, probe.round)), Some((tag, 1)));
     bench.peer.handle_hole_refused(tag, bench.now);
     bench.pass(Duration::from_millis(100));
@@ -343,7 +346,7 @@ fn a_hole_goes_with_its_punch() {
     let mut bench = bench(|config| config.allow.anyone = true);
     bench.log_in();
     let tag = 1 << 63 | 4;
-    bench.hear(Message::Prepare { tag, round: 1 });
+    bench.hear(Message::Prepare { tag, round: 1, probes: 1 });
     let Message::Release(mut from_hole) = release(Role::Controlled, 1, 1) else { panic!() };
     from_hole.from = Port::Hole(tag);
     bench.hear(Message::Release(from_hole));
@@ -420,4 +423,30 @@ fn spare_holes_are_kept_ready_once_one_was_needed() {
     bench.peer.handle_hole_lost(1);
     bench.pass(limits::SPARE_HOLE_TIME);
     assert_eq!(bench.peer.holes(), 0, "nobody needed them");
+}
+
+#[test]
+fn a_nat_that_maps_by_destination_is_looked_at_again() {
+    let mut bench = bench(|_| {});
+    bench.authenticate();
+    bench.welcome();
+    bench.actions();
+    for (port, mapped) in [(8000, 5001), (8001, 5002)] {
+        let to = SocketAddr::new("192.0.2.1".parse().unwrap(), port);
+        bench
+            .peer
+            .handle_main_probe(to, Some(SocketAddr::new("198.51.100.7".parse().unwrap(), mapped)));
+    }
+    let probes =
+        bench.actions().into_iter().filter(|action| matches!(action, Action::ProbeFresh { .. }));
+    for index in 0..probes.count() {
+        let mapped = 5003 + 2 * index as u16;
+        bench.peer.handle_fresh_probe(index, Some(Given { local: 40_000, mapped }));
+    }
+    let nat = Nat {
+        mapping: Mapping::AddressAndPortDependent,
+        allocation: Allocation::Sequential { delta: 2 },
+    };
+    assert_eq!(bench.peer.nat(), nat);
+    assert!(matches!(bench.sent()[..], [Message::Update { nat: told, .. }] if told == nat));
 }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::DialError;
 use super::report::{DialEnd, DialReport, Opened, Winner};
+use super::{DialError, PathError};
 use crate::limits;
 use crate::wire::message::{Candidate, CandidateKind, Port};
 
@@ -12,10 +12,13 @@ use crate::wire::message::{Candidate, CandidateKind, Port};
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) round: u8,
-    pub(super) from: Port,
+    /// None for a fresh port that nobody else knows of.
+    pub(super) from: Option<Port>,
     pub(super) candidate: Candidate,
     pub(super) attempts: u32,
     pub(super) end: DialEnd,
+    /// One of many: it is dialled once.
+    pub(super) stray: bool,
     refusals: u32,
     given_up: bool,
 }
@@ -24,13 +27,20 @@ impl Target {
     pub(super) fn new(round: u8, from: Port, candidate: Candidate) -> Self {
         Self {
             round,
-            from,
+            from: Some(from),
+            stray: false,
             candidate,
             attempts: 0,
             end: DialEnd::Pending,
             refusals: 0,
             given_up: false,
         }
+    }
+
+    /// One shot of many, from a port or from a fresh one.
+    pub(super) fn stray(round: u8, from: Option<Port>, candidate: Candidate) -> Self {
+        let port = from.unwrap_or(Port::Main);
+        Self { from, stray: true, ..Self::new(round, port, candidate) }
     }
 
     pub(super) fn is_given_up(&self) -> bool {
@@ -53,7 +63,27 @@ impl Target {
             DialError::Other => (DialEnd::Failed, None),
         };
         self.end = end;
+        let delay = delay.filter(|_| !self.stray);
         self.given_up = delay.is_none();
+        delay
+    }
+
+    /// Notes that a connection was lost before it was proved; says when to dial again, if at all.
+    /// Whoever reset the connection may let the next one through; a stranger stays one.
+    pub(super) fn lose(
+        &mut self,
+        error: PathError,
+        jitter: &mut fastrand::Rng,
+    ) -> Option<Duration> {
+        let delay = match error {
+            PathError::Lost => self.fail(DialError::Refused, jitter),
+            PathError::Stranger => None,
+        };
+        self.given_up = delay.is_none();
+        self.end = match error {
+            PathError::Lost => DialEnd::Lost,
+            PathError::Stranger => DialEnd::Stranger,
+        };
         delay
     }
 
@@ -62,8 +92,8 @@ impl Target {
     fn after_refusal(&mut self, jitter: &mut fastrand::Rng) -> Option<Duration> {
         self.refusals += 1;
         let longest = match self.refusals {
-            ..=limits::EAGER_RETRIES => limits::RETRY_JITTER,
-            ..=limits::RETRIES => limits::SLOW_RETRY,
+            n if n <= limits::EAGER_RETRIES => limits::RETRY_JITTER,
+            n if n <= limits::RETRIES => limits::SLOW_RETRY,
             _ => return None,
         };
         Some(Duration::from_micros(jitter.u64(0..longest.as_micros() as u64)))
@@ -92,7 +122,10 @@ pub(super) struct Conn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnState {
     Dialling,
-    Proving,
+    /// It stands, and must be proved by then.
+    Proving {
+        until: Instant,
+    },
     /// Controlled: its offer waits, because another was answered.
     Held,
 }
@@ -116,11 +149,12 @@ impl Conn {
         since: Instant,
     ) -> Self {
         let path = Some(Path { local, remote, since });
-        Self { state: ConnState::Proving, target: None, round, path }
+        let state = ConnState::Proving { until: since + limits::PROOF_TIME };
+        Self { state, target: None, round, path }
     }
 
     pub(super) fn establish(&mut self, local: SocketAddr, remote: SocketAddr, since: Instant) {
-        self.state = ConnState::Proving;
+        self.state = ConnState::Proving { until: since + limits::PROOF_TIME };
         self.path = Some(Path { local, remote, since });
     }
 
@@ -136,9 +170,8 @@ impl Conn {
         self.path.is_some()
     }
 
-    pub(super) fn is_unproved_since(&self, now: Instant, time: Duration) -> bool {
-        self.state == ConnState::Proving
-            && self.path.as_ref().is_some_and(|path| path.since + time <= now)
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        matches!(self.state, ConnState::Proving { until } if until <= now)
     }
 
     pub(super) fn winner(&self, kind: Option<CandidateKind>, started: Instant) -> Winner {

@@ -15,15 +15,17 @@
 //! can't be. Whatever isn't needed any more is closed after the winner stands, never before: a dial
 //! that has not failed is the hole.
 
+mod aim;
 pub mod candidates;
 mod conns;
 pub mod report;
+pub mod strategy;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use self::candidates::{OwnAddresses, worth_dialling};
+use self::candidates::OwnAddresses;
 use self::conns::{Conn, ConnState, Target};
 pub use self::report::{
     DialEnd, DialReport, Opened, Outcome, PunchError, Report, RoundReport, Winner,
@@ -31,7 +33,7 @@ pub use self::report::{
 use crate::identity::PeerId;
 use crate::limits;
 use crate::proto::timers::Timers;
-use crate::wire::message::{Candidate, Mapping, Port, Release, Role};
+use crate::wire::message::{Mapping, Port, Release, Role};
 use slab::Slab;
 
 /// A connection of a punch, from its first SYN on. Means something within its punch alone.
@@ -46,8 +48,8 @@ pub enum Action {
     Dial {
         /// The connection's name from now on.
         conn: ConnId,
-        /// From which local port.
-        from: Port,
+        /// From which local port; none for a fresh one.
+        from: Option<Port>,
         /// Where to.
         to: SocketAddr,
     },
@@ -95,6 +97,8 @@ pub enum PathError {
 enum Due {
     /// Dial what was released.
     Start,
+    /// Dial the next of many.
+    Volley,
     /// Dial a target again.
     Retry(u32),
     /// The proof of a connection must be in.
@@ -111,8 +115,6 @@ enum Phase {
     Waiting,
     /// A round is on.
     Dialling { round: u8 },
-    /// Controlled: answered on this connection, not confirmed yet.
-    Answered { conn: ConnId },
     /// Nothing more will happen.
     Ended,
 }
@@ -131,10 +133,18 @@ pub struct Punch {
     started: Instant,
     own: OwnAddresses,
     /// What a delayed release will dial.
-    held: Vec<Candidate>,
-    from: Port,
+    held: Vec<Target>,
+    /// Targets that wait for their turn, of a large number.
+    waiting: VecDeque<u32>,
     targets: Vec<Target>,
     conns: Slab<Conn>,
+    /// Controlled: the connection whose offer is answered, until the controller confirms it. Rounds go
+    /// on meanwhile: the answer may be late for the controller.
+    answered: Option<ConnId>,
+    /// Controlled: an answered connection was lost.
+    answer_lost: bool,
+    /// What ends the punch if the answered connection is lost.
+    over: Option<PunchError>,
     timers: Timers<Due>,
     actions: VecDeque<Action>,
     jitter: fastrand::Rng,
@@ -153,9 +163,12 @@ impl Punch {
             started: now,
             own: OwnAddresses::default(),
             held: Vec::new(),
-            from: Port::Main,
+            waiting: VecDeque::new(),
             targets: Vec::new(),
             conns: Slab::new(),
+            answered: None,
+            answer_lost: false,
+            over: None,
             timers,
             actions: VecDeque::new(),
             jitter: fastrand::Rng::with_seed(seed),
@@ -195,37 +208,50 @@ impl Punch {
         self.round
     }
 
+    /// What our NAT has shown meanwhile, for the report.
+    pub fn set_mapping(&mut self, mapping: Mapping) {
+        self.report.mapping = mapping;
+    }
+
     /// Where the current round dials, and from which port: an accepted connection from there is ours.
-    pub fn targets(&self) -> impl Iterator<Item = (Port, SocketAddr)> + '_ {
+    pub fn targets(&self) -> impl Iterator<Item = (Option<Port>, SocketAddr)> + '_ {
         self.targets.iter().map(|target| (target.from, target.candidate.address))
     }
 
     /// Whether the controlled peer may answer an offer on this connection now. If not, hold it.
     pub fn may_answer(&self) -> bool {
-        self.role == Role::Controlled
-            && matches!(self.phase, Phase::Waiting | Phase::Dialling { .. })
+        self.role == Role::Controlled && self.answered.is_none() && !self.is_ended()
     }
 
     // ---- events ----
 
     /// S released a round: dial, all candidates at once.
-    pub fn handle_release(&mut self, release: &Release, own: OwnAddresses, now: Instant) {
+    /// `sockets` is how many this machine can spare for it. Says whether the round is on: a release that
+    /// is late or comes twice changes nothing.
+    pub fn handle_release(
+        &mut self,
+        release: &Release,
+        own: OwnAddresses,
+        sockets: usize,
+        now: Instant,
+    ) -> bool {
         let stale = release.round <= self.round || release.round > limits::ROUNDS;
-        if stale || !matches!(self.phase, Phase::Waiting | Phase::Dialling { .. }) {
-            return;
+        if stale || self.is_ended() {
+            return false;
         }
         let after = now.saturating_duration_since(self.started);
         self.report.released_after.get_or_insert(after);
         self.report.introduction = Some(release.introduction);
-        self.report.remote_mapping = release.mapping;
+        self.report.remote_mapping = release.nat.mapping;
         self.round = release.round;
         self.own = own;
-        self.from = release.from;
-        self.held = worth_dialling(&release.candidates, &self.own);
+        self.close_strays();
+        self.held = aim::targets(release, &self.own, sockets, &mut self.jitter);
         self.report.rounds.push(RoundReport {
             round: release.round,
             from: release.from,
             dials: Vec::new(),
+            strays: 0,
             accepted: 0,
         });
         self.enter(Phase::Dialling { round: release.round }, "released");
@@ -236,6 +262,7 @@ impl Punch {
         } else {
             self.timers.set(now + delay, Due::Start);
         }
+        true
     }
 
     /// A dial connected.
@@ -258,7 +285,8 @@ impl Punch {
         remote: SocketAddr,
         now: Instant,
     ) -> Option<ConnId> {
-        if self.is_ended() || self.conns.len() >= limits::CANDIDATES * 2 + limits::ROUNDS as usize {
+        let accepted = self.conns.iter().filter(|(_, conn)| conn.target().is_none()).count();
+        if self.is_ended() || accepted >= limits::CANDIDATES {
             return None;
         }
         let conn = ConnId(self.conns.insert(Conn::accepted(self.round, local, remote, now)) as u32);
@@ -283,20 +311,12 @@ impl Punch {
     /// A connection that stood is gone; its socket is closed.
     pub fn handle_path_lost(&mut self, conn: ConnId, error: PathError, now: Instant) {
         let Some(entry) = self.conns.try_remove(conn.0 as usize) else { return };
-        if let Some(index) = entry.target() {
-            self.targets[index as usize].end = match error {
-                PathError::Lost => DialEnd::Lost,
-                PathError::Stranger => DialEnd::Stranger,
-            };
-            // Whoever reset the connection may let the next one through; a stranger stays one.
-            if error == PathError::Lost
-                && let Some(delay) =
-                    self.targets[index as usize].fail(DialError::Refused, &mut self.jitter)
-            {
-                self.timers.set(now + delay, Due::Retry(index));
-            }
+        if let Some(index) = entry.target()
+            && let Some(delay) = self.targets[index as usize].lose(error, &mut self.jitter)
+        {
+            self.timers.set(now + delay, Due::Retry(index));
         }
-        if self.phase == (Phase::Answered { conn }) {
+        if self.answered == Some(conn) {
             self.answer_another(now);
         }
         self.end_round_if_hopeless(now);
@@ -313,26 +333,34 @@ impl Punch {
     /// is answered. Returns whether the connection is still wanted.
     pub fn handle_proved(&mut self, conn: ConnId, now: Instant) -> bool {
         let known = self.conns.contains(conn.0 as usize);
-        if !known || !matches!(self.phase, Phase::Waiting | Phase::Dialling { .. }) {
+        if !known || self.is_ended() || self.answered.is_some() {
             return false;
         }
         match self.role {
             Role::Controller => self.win(conn, now),
-            Role::Controlled => self.enter(Phase::Answered { conn }, "answered"),
+            Role::Controlled => {
+                // Longer than the controller waits for the answer: what it takes stands here, too.
+                let until = now + 2 * limits::PROOF_TIME;
+                self.conns[conn.0 as usize].state = ConnState::Proving { until };
+                self.timers.set(until, Due::Proof(conn));
+                self.answered = Some(conn);
+            }
         }
         true
     }
 
     /// Controlled: the controller's first record has come over the answered connection.
     pub fn handle_confirmed(&mut self, conn: ConnId, now: Instant) {
-        if self.phase == (Phase::Answered { conn }) {
+        if self.answered == Some(conn) {
             self.win(conn, now);
         }
     }
 
     /// S said that it is over, or the request was refused.
     pub fn fail(&mut self, error: PunchError, now: Instant) {
-        if !self.is_ended() && !matches!(self.phase, Phase::Answered { .. }) {
+        if self.answered.is_some() {
+            self.over = Some(error);
+        } else if !self.is_ended() {
             self.end(Outcome::Failed(error), now);
         }
     }
@@ -349,9 +377,13 @@ impl Punch {
         while let Some((_, due)) = self.timers.expire(now) {
             match due {
                 Due::Start => self.start(now),
+                Due::Volley => self.dial_next(now),
                 Due::Retry(index) => self.dial(index),
                 Due::Proof(conn) => self.expire_proof(conn, now),
                 Due::RoundEnd(round) => self.end_round(round, now),
+                Due::Deadline if self.answer_lost => {
+                    self.end(Outcome::Failed(PunchError::Lost), now);
+                }
                 Due::Deadline => self.end(Outcome::Failed(PunchError::NoConnection), now),
             }
         }
@@ -374,17 +406,42 @@ impl Punch {
     // ---- a round ----
 
     fn start(&mut self, now: Instant) {
-        let Phase::Dialling { round } = self.phase else { return };
-        for candidate in std::mem::take(&mut self.held) {
-            let index = self.targets.len() as u32;
-            self.targets.push(Target::new(round, self.from, candidate));
-            self.dial(index);
+        for target in std::mem::take(&mut self.held) {
+            self.waiting.push_back(self.targets.len() as u32);
+            self.targets.push(target);
         }
+        self.dial_next(now);
         self.end_round_if_hopeless(now);
     }
 
+    /// Guesses of an earlier round are not worth their descriptors any more. Every other dial lives on.
+    fn close_strays(&mut self) {
+        self.waiting.clear();
+        let targets = &self.targets;
+        let actions = &mut self.actions;
+        self.conns.retain(|index, conn| {
+            let stray = conn.target().is_some_and(|target| targets[target as usize].stray);
+            let close = stray && !conn.is_established();
+            if close {
+                actions.push_back(Action::Close(ConnId(index as u32)));
+            }
+            !close
+        });
+    }
+
+    /// Dials a volley of those that wait.
+    fn dial_next(&mut self, now: Instant) {
+        for _ in 0..limits::VOLLEY_DIALS {
+            let Some(index) = self.waiting.pop_front() else { return };
+            self.dial(index);
+        }
+        if !self.waiting.is_empty() {
+            self.timers.set(now + limits::VOLLEY_PAUSE, Due::Volley);
+        }
+    }
+
     fn dial(&mut self, index: u32) {
-        if !matches!(self.phase, Phase::Waiting | Phase::Dialling { .. }) {
+        if self.is_ended() {
             return;
         }
         let target = &mut self.targets[index as usize];
@@ -400,7 +457,7 @@ impl Punch {
     }
 
     fn prove(&mut self, conn: ConnId, now: Instant) {
-        if !matches!(self.phase, Phase::Waiting | Phase::Dialling { .. }) {
+        if self.is_ended() {
             return;
         }
         self.timers.set(now + limits::PROOF_TIME, Due::Proof(conn));
@@ -413,7 +470,7 @@ impl Punch {
     fn expire_proof(&mut self, conn: ConnId, now: Instant) {
         let Some(entry) = self.conns.get(conn.0 as usize) else { return };
         // The slot may have been taken again since: a younger connection has its own timer.
-        if entry.is_unproved_since(now, limits::PROOF_TIME) {
+        if entry.is_late(now) {
             self.actions.push_back(Action::Close(conn));
             self.handle_path_lost(conn, PathError::Stranger, now);
         }
@@ -425,7 +482,7 @@ impl Punch {
         if self.phase != (Phase::Dialling { round }) || self.role != Role::Controller {
             return;
         }
-        if self.conns.iter().any(|(_, conn)| conn.state == ConnState::Proving) {
+        if self.conns.iter().any(|(_, conn)| matches!(conn.state, ConnState::Proving { .. })) {
             self.timers.set(now + limits::PROOF_TIME / 4, Due::RoundEnd(round));
             return;
         }
@@ -441,6 +498,7 @@ impl Punch {
     fn end_round_if_hopeless(&mut self, now: Instant) {
         let Phase::Dialling { round } = self.phase else { return };
         let hopeless = self.held.is_empty()
+            && self.waiting.is_empty()
             && self.conns.is_empty()
             && self.targets.iter().all(|target| target.round != round || target.is_given_up());
         // Without a single candidate the other side may still reach us.
@@ -451,15 +509,17 @@ impl Punch {
 
     // ---- the end ----
 
+    /// The controller goes on, with another connection or in another round; if it doesn't, S or the
+    /// deadline ends the punch.
     fn answer_another(&mut self, now: Instant) {
-        let round = self.round;
+        log::debug!("punch peer={}: the answered connection was lost", self.report.peer);
+        self.answered = None;
+        self.answer_lost = true;
         let held = self.conns.iter().find(|(_, conn)| conn.state == ConnState::Held);
-        match held.map(|(index, _)| ConnId(index as u32)) {
-            Some(conn) => {
-                self.enter(Phase::Dialling { round }, "the answered connection was lost");
-                self.actions.push_back(Action::Answer(conn));
-            }
-            None => self.end(Outcome::Failed(PunchError::Lost), now),
+        match (held, self.over) {
+            (Some((index, _)), _) => self.actions.push_back(Action::Answer(ConnId(index as u32))),
+            (None, Some(error)) => self.end(Outcome::Failed(error), now),
+            (None, None) => {}
         }
     }
 
@@ -488,10 +548,16 @@ impl Punch {
             self.actions.push_back(Action::Close(ConnId(index as u32)));
         }
         self.conns.clear();
+        self.answered = None;
         self.timers = Timers::new();
+        self.waiting.clear();
         for target in self.targets.drain(..) {
             let rounds = &mut self.report.rounds;
-            if let Some(round) = rounds.iter_mut().find(|round| round.round == target.round) {
+            let Some(round) = rounds.iter_mut().find(|round| round.round == target.round) else {
+                continue;
+            };
+            round.strays += u32::from(target.stray && target.attempts > 0);
+            if !target.stray || target.end == DialEnd::Won {
                 round.dials.push(target.into_report());
             }
         }

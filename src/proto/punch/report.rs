@@ -78,6 +78,8 @@ pub struct RoundReport {
     pub from: Port,
     /// What was dialled.
     pub dials: Vec<DialReport>,
+    /// Further dials, one of each, where ports had to be guessed.
+    pub strays: u32,
     /// Connections that were accepted.
     pub accepted: u32,
 }
@@ -234,6 +236,9 @@ impl fmt::Display for RoundReport {
             let kind = candidate_kind(dial.kind);
             writeln!(f, "    {to} ({kind}), dialled {attempts} {times}: {end}")?;
         }
+        if self.strays > 0 {
+            writeln!(f, "    and {} guessed ports or sockets", self.strays)?;
+        }
         Ok(())
     }
 }
@@ -262,6 +267,7 @@ pub fn candidate_kind(kind: CandidateKind) -> &'static str {
     match kind {
         CandidateKind::Host => "host",
         CandidateKind::ServerReflexive => "server-reflexive",
+        CandidateKind::Predicted => "predicted",
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::identity::PublicKey;
-use crate::wire::message::CandidateKind;
+use crate::wire::message::{Candidate, CandidateKind, Nat, Spray};
 
 const LOCAL: &str = "10.0.0.2:1000";
 
@@ -35,11 +35,13 @@ fn release(round: u8, candidates: &[&str]) -> Release {
         nonce: [3; 16],
         token: [4; 16],
         from: if round == 1 { Port::Main } else { Port::Hole(u64::from(round)) },
-        mapping: Mapping::Unknown,
+        nat: Nat::default(),
         candidates: candidates
             .iter()
             .map(|text| Candidate { kind: CandidateKind::ServerReflexive, address: address(text) })
             .collect(),
+        sockets: 1,
+        spray: None,
     }
 }
 
@@ -54,7 +56,7 @@ impl Bench {
     }
 
     fn release(&mut self, release: &Release) -> Vec<Action> {
-        self.punch.handle_release(release, OwnAddresses::default(), self.now);
+        self.punch.handle_release(release, OwnAddresses::default(), 5000, self.now);
         self.drain()
     }
 
@@ -243,6 +245,79 @@ fn the_controlled_answers_another_offer_when_the_answered_connection_is_lost() {
 }
 
 #[test]
+fn the_controlled_goes_on_when_the_answered_connection_is_lost_and_there_is_no_other() {
+    let mut bench = bench(Role::Controlled);
+    let conn = dials(&bench.release(&release(1, ONE)))[0].0;
+    bench.establish(conn, ONE[0]);
+    bench.punch.handle_proved(conn, bench.now);
+    bench.punch.handle_path_lost(conn, PathError::Lost, bench.now);
+    assert_eq!(*bench.outcome(), Outcome::Pending);
+    assert_eq!(dials(&bench.pass(limits::RETRY_JITTER)).len(), 1);
+    let (next, actions) = bench.accept(ONE[0]);
+    assert_eq!(actions, [Action::Claim(next)]);
+    assert!(bench.punch.may_answer());
+    assert!(bench.punch.handle_proved(next, bench.now));
+    bench.punch.handle_confirmed(next, bench.now);
+    assert!(matches!(bench.outcome(), Outcome::Connected(_)));
+}
+
+#[test]
+fn a_lost_answer_is_what_failed_if_nothing_follows() {
+    let mut bench = bench(Role::Controlled);
+    let conn = dials(&bench.release(&release(1, ONE)))[0].0;
+    bench.establish(conn, ONE[0]);
+    bench.punch.handle_proved(conn, bench.now);
+    bench.punch.handle_path_lost(conn, PathError::Stranger, bench.now);
+    bench.pass(limits::INTRODUCTION_TIME);
+    assert_eq!(*bench.outcome(), Outcome::Failed(PunchError::Lost));
+}
+
+#[test]
+fn the_controlled_waits_for_its_confirmation_longer_than_the_controller_for_the_answer() {
+    let mut bench = bench(Role::Controlled);
+    let conn = dials(&bench.release(&release(1, ONE)))[0].0;
+    bench.establish(conn, ONE[0]);
+    bench.pass(limits::PROOF_TIME - Duration::from_millis(1));
+    bench.punch.handle_proved(conn, bench.now);
+    assert!(!bench.pass(limits::PROOF_TIME).contains(&Action::Close(conn)));
+    assert!(bench.pass(limits::PROOF_TIME).contains(&Action::Close(conn)));
+}
+
+#[test]
+fn a_round_is_dialled_though_an_answer_is_out_and_the_answer_may_still_win() {
+    let mut bench = bench(Role::Controlled);
+    let old = dials(&bench.release(&release(1, ONE)))[0].0;
+    bench.establish(old, ONE[0]);
+    bench.punch.handle_proved(old, bench.now);
+    let new = dials(&bench.release(&release(2, ONE)))[0].0;
+    assert!(!bench.punch.may_answer());
+    bench.punch.handle_confirmed(old, bench.now);
+    assert_eq!(bench.drain(), [Action::Close(new)]);
+    let Outcome::Connected(winner) = bench.outcome() else { panic!() };
+    assert_eq!(winner.round, 1);
+}
+
+#[test]
+fn a_cancellation_waits_until_it_is_known_whether_the_answer_was_taken() {
+    for taken in [true, false] {
+        let mut bench = bench(Role::Controlled);
+        let conn = dials(&bench.release(&release(1, ONE)))[0].0;
+        bench.establish(conn, ONE[0]);
+        bench.punch.handle_proved(conn, bench.now);
+        let error = PunchError::Refused(crate::wire::refusal::RefusalCode::PeerGone);
+        bench.punch.fail(error, bench.now);
+        assert_eq!(*bench.outcome(), Outcome::Pending);
+        if taken {
+            bench.punch.handle_confirmed(conn, bench.now);
+            assert!(matches!(bench.outcome(), Outcome::Connected(_)));
+        } else {
+            bench.punch.handle_path_lost(conn, PathError::Lost, bench.now);
+            assert_eq!(*bench.outcome(), Outcome::Failed(error));
+        }
+    }
+}
+
+#[test]
 fn three_rounds_and_no_more() {
     let mut bench = bench(Role::Controller);
     for round in 1..=limits::ROUNDS {
@@ -338,4 +413,35 @@ fn every_punch_ends_whatever_fails() {
         assert!(open.is_empty(), "seed {seed}, round {round}: sockets left: {open:?}");
         assert_ne!(*bench.outcome(), Outcome::Pending);
     }
+}
+
+#[test]
+fn a_birthday_is_paced_and_stopped_by_the_first_proof() {
+    let mut bench = bench(Role::Controller);
+    let ip = "203.0.113.1".parse().unwrap();
+    let spray = Some(Spray { ip, first: 1024, last: 65_535, dials: 2048 });
+    let first = dials(&bench.release(&Release { spray, ..release(1, ONE) }));
+    assert_eq!(first.len(), limits::VOLLEY_DIALS);
+    let second = dials(&bench.pass(limits::VOLLEY_PAUSE));
+    assert_eq!(second.len(), limits::VOLLEY_DIALS);
+    let (lucky, remote) = second[5];
+    bench.establish(lucky, &remote.to_string());
+    assert!(bench.punch.handle_proved(lucky, bench.now));
+    let closed = bench.drain().len();
+    assert_eq!(closed, 2 * limits::VOLLEY_DIALS - 1);
+    assert!(dials(&bench.pass(limits::VOLLEY_PAUSE)).is_empty());
+    let round = &bench.punch.report().rounds[0];
+    assert_eq!(round.strays as usize, 2 * limits::VOLLEY_DIALS - 1);
+    assert_eq!(round.dials.len(), 2, "the candidate and the winner");
+}
+
+#[test]
+fn guesses_of_an_earlier_round_are_closed_and_other_dials_are_not() {
+    let mut bench = bench(Role::Controller);
+    let candidate = dials(&bench.release(&Release { sockets: 10, ..release(1, ONE) }))[0].0;
+    bench.pass(limits::ROUND_TIME);
+    let actions = bench.release(&release(2, ONE));
+    let closed = actions.iter().filter(|action| matches!(action, Action::Close(_))).count();
+    assert_eq!(closed, 9);
+    assert!(!actions.contains(&Action::Close(candidate)));
 }

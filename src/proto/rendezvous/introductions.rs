@@ -5,10 +5,13 @@ use std::time::Instant;
 
 use super::release::compose;
 use super::sessions::{OwnHole, SessionId};
-use super::table::{Due, Introduction, IntroductionId, ROLES, Side, Source, chosen_tag, other};
+use super::table::{
+    Due, Introduction, IntroductionId, PREDICTION_PROBES, ROLES, Side, Source, chosen_tag, other,
+};
 use super::{ProbeVerdict, Rendezvous};
 use crate::identity::PeerId;
 use crate::limits;
+use crate::proto::punch::strategy::{PortPlan, RoundPlan, plan};
 use crate::wire::message::{CHOSEN_BY_SERVER, Message, Port, Role, RoundResult};
 use crate::wire::refusal::RefusalCode;
 use crate::wire::stun::Probe;
@@ -93,11 +96,12 @@ impl Rendezvous {
         now: Instant,
     ) {
         let id = self.introductions.next_id();
-        let sides = self.first_round(id, controller, controlled, request);
+        let plan = self.plan(controller, controlled, 1);
+        let sides = self.first_round(id, controller, controlled, request, plan);
         let token = self.tokens.of_introduction(id);
         let late = now + self.config.limits.hole_time;
         let deadline = now + self.config.limits.introduction_time;
-        self.introductions.insert(id, request.number, token, sides, late, deadline);
+        self.introductions.insert(id, request.number, token, sides, plan, (late, deadline));
         for session in [controller, controlled] {
             self.sessions.live_mut(session).introductions.insert(id);
         }
@@ -119,29 +123,40 @@ impl Rendezvous {
         controller: SessionId,
         controlled: SessionId,
         request: Request,
+        plan: RoundPlan,
     ) -> (Side, Side) {
-        let fresh_hole = Source::Awaited { tag: chosen_tag(id, 1) };
-        let needs_hole = |it: &Self, session| it.sessions.live(session).needs_hole();
-        let source = if let Port::Hole(tag) = request.from {
-            self.sessions.live_mut(controller).take_hole(tag)
-        } else if needs_hole(self, controller)
-            || self.introductions.main_ports_are_taken(controller, controlled)
-        {
-            fresh_hole
-        } else {
-            Source::Main
-        };
-        let theirs = if needs_hole(self, controlled) { fresh_hole } else { Source::Main };
-        (Side { session: controller, source }, Side { session: controlled, source: theirs })
+        let mut ours = self.source(id, controller, 1, plan[0].port);
+        if let (Port::Hole(tag), Source::Main) = (request.from, ours) {
+            ours = self.sessions.live_mut(controller).take_hole(tag);
+        } else if self.introductions.main_ports_are_taken(controller, controlled) {
+            ours = self.source(id, controller, 1, plan[0].port.or_fresh());
+        }
+        let theirs = self.source(id, controlled, 1, plan[1].port);
+        (Side::new(controller, ours), Side::new(controlled, theirs))
+    }
+
+    /// Where a side stands before a round, by its plan.
+    fn source(&self, id: IntroductionId, session: SessionId, round: u8, port: PortPlan) -> Source {
+        let tag = chosen_tag(id, round);
+        match port {
+            PortPlan::Main if self.sessions.live(session).listens() => Source::Main,
+            PortPlan::Main | PortPlan::Fresh => Source::Awaited { tag, probes: 1 },
+            PortPlan::Predicted => Source::Awaited { tag, probes: PREDICTION_PROBES },
+        }
+    }
+
+    fn plan(&self, controller: SessionId, controlled: SessionId, round: u8) -> RoundPlan {
+        let nat = |session| self.sessions.live(session).nat;
+        plan(nat(controller), nat(controlled), round)
     }
 
     /// Asks for the holes of a round, and releases the round at once if it needs none.
     fn gather(&mut self, id: IntroductionId) {
         let Some(introduction) = self.introductions.get(id) else { return };
         for role in ROLES {
-            let Side { session, source } = *introduction.side(role);
-            if let Some(tag) = source.tag_to_prepare() {
-                let prepare = Message::Prepare { tag, round: introduction.round };
+            let Side { session, source, .. } = *introduction.side(role);
+            if let Some((tag, probes)) = source.to_prepare() {
+                let prepare = Message::Prepare { tag, round: introduction.round, probes };
                 self.outbox.send(self.sessions.live(session).link, prepare);
             }
         }
@@ -237,7 +252,15 @@ impl Rendezvous {
         if introduction.round >= limits::ROUNDS {
             return self.end(id, Ending::Failed);
         }
-        self.introductions.begin_round(id, now + self.config.limits.hole_time);
+        let round = introduction.round + 1;
+        let (one, other) = (introduction.controller.session, introduction.controlled.session);
+        let plan = self.plan(one, other, round);
+        let sources = [
+            self.source(id, one, round, plan[0].port),
+            self.source(id, other, round, plan[1].port),
+        ];
+        let late = now + self.config.limits.hole_time;
+        self.introductions.begin_round(id, plan, sources, late);
         self.gather(id);
     }
 

@@ -203,8 +203,8 @@ impl Rendezvous {
             Message::Watch { peers } => self.handle_watch(session, peers),
             Message::Join { room } => self.handle_join(session, &room),
             Message::Allow(allow) => self.handle_allow(session, Consent::of(allow)),
-            Message::Update { mapping, hosts } => {
-                self.sessions.live_mut(session).update(mapping, hosts);
+            Message::Update { nat, hosts } => {
+                self.sessions.live_mut(session).update(nat, hosts);
             }
             Message::Ping(value) => {
                 self.outbox.send(self.sessions.live(session).link, Message::Pong(value));

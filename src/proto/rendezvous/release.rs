@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::sessions::{Micros, Session};
-use super::table::{Introduction, IntroductionId, Source, other};
+use super::table::{Introduction, IntroductionId, Side, Source, other};
 use crate::limits;
-use crate::wire::message::{Candidate, CandidateKind, Release, Role};
+use crate::proto::punch::strategy::Aim;
+use crate::wire::message::{Allocation, Candidate, CandidateKind, Release, Role, Spray};
 
 /// The release for one side. `me` is the session of that side, `peer` that of the other.
 pub(super) fn compose(
@@ -18,6 +19,11 @@ pub(super) fn compose(
     peer: &Session,
     longest_delay: Duration,
 ) -> Release {
+    let [controller_plan, controlled_plan] = introduction.plan;
+    let plan = match role {
+        Role::Controller => controller_plan,
+        Role::Controlled => controlled_plan,
+    };
     let (request, controlled) = match role {
         Role::Controller => (introduction.request, peer),
         Role::Controlled => (0, me),
@@ -35,8 +41,48 @@ pub(super) fn compose(
         nonce: controlled.nonce,
         token: introduction.token,
         from: introduction.side(role).source.port(),
-        mapping: peer.mapping,
-        candidates: candidates(peer, introduction.side(other(role)).source),
+        nat: peer.nat,
+        candidates: aimed(peer, introduction.side(other(role)), plan.aim),
+        sockets: plan.sockets,
+        spray: spray(peer, plan.aim),
+    }
+}
+
+/// The other side's candidates, and the ports that its NAT is expected to hand out next.
+fn aimed(peer: &Session, side: &Side, aim: Aim) -> Vec<Candidate> {
+    let mut found = candidates(peer, side.source);
+    let steps = match aim {
+        Aim::Observed | Aim::Random(..) => return found,
+        Aim::Ahead(count) => 1..=count,
+        Aim::Step(step) => step..=step,
+    };
+    let (Some(last), Allocation::Sequential { delta }) = (side.last_mapped(), peer.nat.allocation)
+    else {
+        return found;
+    };
+    let ports = steps.map(|step| next_port(last.port(), delta, step));
+    let predicted = ports.map(|port| Candidate {
+        kind: CandidateKind::Predicted,
+        address: SocketAddr::new(last.ip(), port),
+    });
+    found.extend(predicted.take(limits::CANDIDATES - found.len()));
+    found
+}
+
+/// Where a NAT stands `step` steps after a port; its range wraps around above the well-known ports.
+fn next_port(last: u16, delta: i16, step: u16) -> u16 {
+    let (first, size) = (1024, i32::from(u16::MAX) - 1023);
+    let offset = i32::from(last) - first + i32::from(delta) * i32::from(step);
+    (first + offset.rem_euclid(size)) as u16
+}
+
+fn spray(peer: &Session, aim: Aim) -> Option<Spray> {
+    match aim {
+        Aim::Random(dials, range) => {
+            let ip = peer.observed.ip();
+            Some(Spray { ip, first: range.first, last: range.last, dials })
+        }
+        _ => None,
     }
 }
 
@@ -97,6 +143,14 @@ const _: () = assert!(limits::HOST_ADDRESSES + 2 <= limits::CANDIDATES);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sequence_goes_on_and_wraps_around() {
+        assert_eq!(next_port(7000, 1, 3), 7003);
+        assert_eq!(next_port(7000, -2, 3), 6994);
+        assert_eq!(next_port(65_535, 1, 2), 1025);
+        assert_eq!(next_port(1024, -1, 1), 65_535);
+    }
 
     #[test]
     fn the_nearer_side_waits_half_the_difference_and_not_too_long() {

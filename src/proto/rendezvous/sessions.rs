@@ -13,7 +13,7 @@ use super::consent::Consent;
 use super::table::{IntroductionId, Source};
 use crate::identity::{PeerId, PublicKey};
 use crate::limits;
-use crate::wire::message::{Login, Mapping, Nonce};
+use crate::wire::message::{Login, Nat, Nonce};
 
 /// A login. The id of one that has ended is recognised and means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,7 +47,7 @@ pub(super) struct OwnHole {
     pub(super) mapped: SocketAddr,
 }
 
-/// What S keeps of a login: 240 bytes, and a few short lists. With its place in the table, an idle one
+/// What S keeps of a login: 248 bytes, and a few short lists. With its place in the table, an idle one
 /// that names one host address takes some 310 bytes (measured with 400,000 of them).
 #[derive(Debug)]
 pub(super) struct Session {
@@ -56,7 +56,7 @@ pub(super) struct Session {
     pub(super) id: PeerId,
     pub(super) nonce: Nonce,
     pub(super) reachable: bool,
-    pub(super) mapping: Mapping,
+    pub(super) nat: Nat,
     /// Local port of the main connection; 0 if it doesn't listen.
     pub(super) local_port: u16,
     /// Where the main connection comes from.
@@ -93,7 +93,7 @@ impl Session {
             id,
             nonce: login.nonce,
             reachable: login.reachable,
-            mapping: Mapping::Unknown,
+            nat: Nat::default(),
             local_port: login.local_port,
             observed,
             observed_too: None,
@@ -109,9 +109,9 @@ impl Session {
         }
     }
 
-    /// Whether its main port won't do for an introduction.
-    pub(super) fn needs_hole(&self) -> bool {
-        !self.mapping.is_shared() || self.local_port == 0
+    /// Whether its main port can be reached at all.
+    pub(super) fn listens(&self) -> bool {
+        self.local_port != 0
     }
 
     /// A hole that the session opened unasked has shown. Too many, and the oldest is forgotten.
@@ -134,12 +134,12 @@ impl Session {
                 self.own_holes = holes.into_boxed_slice();
                 Source::Hole { tag, local_port, mapped }
             }
-            None => Source::Awaited { tag },
+            None => Source::Awaited { tag, probes: 1 },
         }
     }
 
-    pub(super) fn update(&mut self, mapping: Mapping, hosts: Vec<IpAddr>) {
-        self.mapping = mapping;
+    pub(super) fn update(&mut self, nat: Nat, hosts: Vec<IpAddr>) {
+        self.nat = nat;
         self.hosts = bounded_hosts(hosts);
     }
 
@@ -279,6 +279,6 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<Session>() <= 240, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 248, "{}", size_of::<Session>());
     }
 }

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use super::sessions::SessionId;
 use crate::limits;
+use crate::proto::punch::strategy::RoundPlan;
 use crate::proto::timers::Timers;
 use crate::wire::message::{CHOSEN_BY_SERVER, Port, Role, Token};
 
@@ -43,17 +44,17 @@ pub(super) fn chosen_tag(id: IntroductionId, round: u8) -> u64 {
 pub(super) enum Source {
     /// That of its main connection.
     Main,
-    /// A hole that hasn't shown yet.
-    Awaited { tag: u64 },
+    /// A hole of which this many probes haven't shown yet.
+    Awaited { tag: u64, probes: u8 },
     /// A hole.
     Hole { tag: u64, local_port: u16, mapped: SocketAddr },
 }
 
 impl Source {
     /// The hole that S has to ask for, if it is one that the peer doesn't open unasked.
-    pub(super) fn tag_to_prepare(self) -> Option<u64> {
+    pub(super) fn to_prepare(self) -> Option<(u64, u8)> {
         match self {
-            Self::Awaited { tag } if tag & CHOSEN != 0 => Some(tag),
+            Self::Awaited { tag, probes } if tag & CHOSEN != 0 => Some((tag, probes)),
             _ => None,
         }
     }
@@ -69,7 +70,7 @@ impl Source {
     pub(super) fn port(self) -> Port {
         match self {
             Self::Main => Port::Main,
-            Self::Awaited { tag } | Self::Hole { tag, .. } => Port::Hole(tag),
+            Self::Awaited { tag, .. } | Self::Hole { tag, .. } => Port::Hole(tag),
         }
     }
 
@@ -83,6 +84,34 @@ impl Source {
 pub(super) struct Side {
     pub(super) session: SessionId,
     pub(super) source: Source,
+    /// What the round's probes have shown: the hole's local port, and where it and the others are mapped.
+    pub(super) shown: [Option<(u16, SocketAddr)>; PREDICTION_PROBES as usize],
+}
+
+/// Probes from which the next port of a sequential NAT is predicted. They go out in parallel: of those
+/// that went one after the other, 2 of 8 predicted right.
+pub(super) const PREDICTION_PROBES: u8 = 3;
+
+impl Side {
+    pub(super) fn new(session: SessionId, source: Source) -> Self {
+        Self { session, source, shown: [None; PREDICTION_PROBES as usize] }
+    }
+
+    /// The hole's own probe. Those that go out beside it name no local port.
+    fn shown_hole(&self) -> Option<(u16, SocketAddr)> {
+        self.shown.iter().flatten().find(|(local_port, _)| *local_port != 0).copied()
+    }
+
+    /// The mapped endpoint that a sequential NAT handed out last: the probes go out in the order in which
+    /// their numbers grow, but may arrive in any.
+    pub(super) fn last_mapped(&self) -> Option<SocketAddr> {
+        let mapped = || self.shown.iter().flatten().map(|(_, mapped)| *mapped);
+        let (lowest, highest) =
+            (mapped().min_by_key(SocketAddr::port)?, mapped().max_by_key(SocketAddr::port)?);
+        // Further apart than any probes of one moment: the range wrapped around between them.
+        let wrapped = highest.port() - lowest.port() > u16::MAX / 2;
+        Some(if wrapped { lowest } else { highest })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +135,8 @@ pub(super) struct Introduction {
     deadline: Instant,
     /// The hole that the controller brought along for the first round.
     own_hole: Option<u64>,
+    /// What both sides do in this round.
+    pub(super) plan: RoundPlan,
 }
 
 impl Introduction {
@@ -221,15 +252,16 @@ impl Introductions {
         IntroductionId(self.last)
     }
 
-    /// Begins the first round of a new introduction.
+    /// Begins the first round of a new introduction: when its holes are late, and when it has lasted too
+    /// long.
     pub(super) fn insert(
         &mut self,
         id: IntroductionId,
         request: u32,
         token: Token,
         (controller, controlled): (Side, Side),
-        late: Instant,
-        deadline: Instant,
+        plan: RoundPlan,
+        (late, deadline): (Instant, Instant),
     ) {
         let phase = Phase::Gathering { until: late };
         self.timers.set(late, (id, Due::Holes));
@@ -248,6 +280,7 @@ impl Introductions {
             phase,
             deadline,
             own_hole,
+            plan,
         };
         self.all.insert(id, introduction);
     }
@@ -271,7 +304,7 @@ impl Introductions {
         fits.then_some((id, role))
     }
 
-    /// An awaited hole has shown. One that is known already stays as it was seen first.
+    /// A probe of an awaited hole has shown. One that is known already stays as it was seen first.
     pub(super) fn set_hole(
         &mut self,
         id: IntroductionId,
@@ -280,11 +313,18 @@ impl Introductions {
         mapped: SocketAddr,
     ) {
         let side = self.all.get_mut(&id).map(|introduction| introduction.side_mut(role));
-        if let Some(side) = side
-            && let Source::Awaited { tag } = side.source
-        {
-            side.source = Source::Hole { tag, local_port, mapped };
+        let Some(side) = side else { return };
+        let Source::Awaited { tag, probes } = side.source else { return };
+        let known = side.shown.iter().flatten().any(|(_, shown)| *shown == mapped);
+        match side.shown.iter_mut().find(|shown| shown.is_none()) {
+            Some(free) if !known => *free = Some((local_port, mapped)),
+            _ => return,
         }
+        side.source = match (probes, side.shown_hole()) {
+            (2.., _) => Source::Awaited { tag, probes: probes - 1 },
+            (_, Some((local_port, mapped))) => Source::Hole { tag, local_port, mapped },
+            (_, None) => side.source,
+        };
     }
 
     /// Holes that haven't shown are done without. Says how many.
@@ -309,15 +349,22 @@ impl Introductions {
         }
     }
 
-    /// Begins another round, with fresh holes on both sides.
-    pub(super) fn begin_round(&mut self, id: IntroductionId, late: Instant) {
+    /// Begins another round.
+    pub(super) fn begin_round(
+        &mut self,
+        id: IntroductionId,
+        plan: RoundPlan,
+        sources: [Source; 2],
+        late: Instant,
+    ) {
         self.turn(id, Phase::Gathering { until: late });
         let Some(introduction) = self.all.get_mut(&id) else { return };
         introduction.round += 1;
         debug_assert!(introduction.round <= limits::ROUNDS);
-        let tag = chosen_tag(id, introduction.round);
-        for role in ROLES {
-            introduction.side_mut(role).source = Source::Awaited { tag };
+        introduction.plan = plan;
+        for (role, source) in ROLES.into_iter().zip(sources) {
+            let side = introduction.side_mut(role);
+            *side = Side::new(side.session, source);
         }
     }
 

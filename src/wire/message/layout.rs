@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    Allow, Candidate, CandidateKind, Login, Mapping, Message, Port, Refused, Release, Role,
-    RoundResult, Welcome,
+    Allocation, Allow, Candidate, CandidateKind, Login, Mapping, Message, Nat, Port, Refused,
+    Release, Role, RoundResult, Spray, Welcome,
 };
 use crate::identity::PeerId;
 use crate::limits;
@@ -54,10 +54,11 @@ impl Message {
                 out.put(peer.as_bytes());
                 from.encode(out);
             }
-            Self::Prepare { tag, round } => {
+            Self::Prepare { tag, round, probes } => {
                 out.put_u8(kind::PREPARE);
                 out.put_u64(*tag);
                 out.put_u8(*round);
+                out.put_u8(*probes);
             }
             Self::Release(release) => {
                 out.put_u8(kind::RELEASE);
@@ -92,9 +93,9 @@ impl Message {
                 out.put_u8(kind::ALLOW);
                 allow.encode(out);
             }
-            Self::Update { mapping, hosts } => {
+            Self::Update { nat, hosts } => {
                 out.put_u8(kind::UPDATE);
-                out.put_u8(mapping.to_byte());
+                nat.encode(out);
                 put_hosts(out, hosts);
             }
             Self::Ping(value) => {
@@ -132,7 +133,9 @@ impl Message {
                 peer: r.peer_id("peer")?,
                 from: Port::decode(r)?,
             },
-            kind::PREPARE => Self::Prepare { tag: r.u64("tag")?, round: r.u8("round")? },
+            kind::PREPARE => {
+                Self::Prepare { tag: r.u64("tag")?, round: r.u8("round")?, probes: r.u8("probes")? }
+            }
             kind::RELEASE => Self::Release(Box::new(Release::decode(r)?)),
             kind::OUTCOME => Self::Outcome {
                 introduction: r.u64("introduction")?,
@@ -151,9 +154,7 @@ impl Message {
                 room: r.text("room", limits::ROOM_NAME_BYTES)?,
             },
             kind::ALLOW => Self::Allow(Allow::decode(r)?),
-            kind::UPDATE => {
-                Self::Update { mapping: Mapping::from_byte(r.u8("mapping")?), hosts: hosts(r)? }
-            }
+            kind::UPDATE => Self::Update { nat: Nat::decode(r)?, hosts: hosts(r)? },
             kind::PING => Self::Ping(r.u64("value")?),
             kind::PONG => Self::Pong(r.u64("value")?),
             unknown => Self::Unknown(unknown),
@@ -231,11 +232,19 @@ impl Release {
         out.put(&self.nonce);
         out.put(&self.token);
         self.from.encode(out);
-        out.put_u8(self.mapping.to_byte());
+        self.nat.encode(out);
         out.put_list(&self.candidates, limits::CANDIDATES, |out, candidate| {
             out.put_u8(candidate.kind.to_byte());
             out.put_address(candidate.address);
         });
+        out.put_u16(self.sockets);
+        out.put_bool(self.spray.is_some());
+        if let Some(spray) = self.spray {
+            out.put_ip(spray.ip);
+            out.put_u16(spray.first);
+            out.put_u16(spray.last);
+            out.put_u16(spray.dials);
+        }
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -249,7 +258,7 @@ impl Release {
             nonce: r.array("nonce")?,
             token: r.array("token")?,
             from: Port::decode(r)?,
-            mapping: Mapping::from_byte(r.u8("mapping")?),
+            nat: Nat::decode(r)?,
             candidates: r
                 .list("candidates", limits::CANDIDATES, |r| {
                     let kind = CandidateKind::from_byte(r.u8("candidates")?);
@@ -259,6 +268,16 @@ impl Release {
                 .into_iter()
                 .flatten()
                 .collect(),
+            sockets: r.u16("sockets")?,
+            spray: match r.bool("spray")? {
+                true => Some(Spray {
+                    ip: r.ip("spray")?,
+                    first: r.u16("spray")?,
+                    last: r.u16("spray")?,
+                    dials: r.u16("spray")?,
+                }),
+                false => None,
+            },
         })
     }
 }
@@ -321,6 +340,7 @@ impl CandidateKind {
         match self {
             Self::Host => 0,
             Self::ServerReflexive => 1,
+            Self::Predicted => 2,
         }
     }
 
@@ -329,8 +349,49 @@ impl CandidateKind {
         match byte {
             0 => Some(Self::Host),
             1 => Some(Self::ServerReflexive),
+            2 => Some(Self::Predicted),
             _ => None,
         }
+    }
+}
+
+impl Nat {
+    fn encode(self, out: &mut Vec<u8>) {
+        out.put_u8(self.mapping.to_byte());
+        self.allocation.encode(out);
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mapping = Mapping::from_byte(r.u8("mapping")?);
+        Ok(Self { mapping, allocation: Allocation::decode(r)? })
+    }
+}
+
+/// `kind: u8 | two u16`, whatever the kind, so that an unknown kind can be passed over.
+impl Allocation {
+    fn encode(self, out: &mut Vec<u8>) {
+        let (kind, one, other) = match self {
+            Self::Unknown => (0, 0, 0),
+            Self::Preserving => (1, 0, 0),
+            Self::Sequential { delta } => (2, delta as u16, 0),
+            Self::Random => (3, 0, 0),
+            Self::Block { first, last } => (4, first, last),
+        };
+        out.put_u8(kind);
+        out.put_u16(one);
+        out.put_u16(other);
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let kind = r.u8("allocation")?;
+        let (one, other) = (r.u16("allocation")?, r.u16("allocation")?);
+        Ok(match kind {
+            1 => Self::Preserving,
+            2 => Self::Sequential { delta: one as i16 },
+            3 => Self::Random,
+            4 if one <= other => Self::Block { first: one, last: other },
+            _ => Self::Unknown,
+        })
     }
 }
 

@@ -6,16 +6,17 @@
 //! 0x02  Refused    S → peer    request, code, text
 //! 0x03  Closing    S → peer    code, text
 //! 0x10  Introduce  peer → S    request, peer, port to be released from
-//! 0x11  Prepare    S → peer    tag, round
+//! 0x11  Prepare    S → peer    tag, round, probes
 //! 0x12  Release    S → peer    introduction, request, round, role, delay, peer's key, its nonce,
-//!                              token, port to dial from, its mapping, its candidates
+//!                              token, port to dial from, what its NAT has shown, its candidates,
+//!                              how many local ports dial, further ports to dial at random
 //! 0x13  Outcome    peer → S    introduction, round, result
 //! 0x14  Cancelled  S → peer    introduction, code
 //! 0x20  Watch      peer → S    peers
 //! 0x21  Join       peer → S    room
 //! 0x22  Presence   S → peer    peer, online, room
 //! 0x30  Allow      peer → S    anybody, peers
-//! 0x31  Update     peer → S    mapping, host addresses
+//! 0x31  Update     peer → S    what the NAT has shown, host addresses
 //! 0x40  Ping       either      value
 //! 0x41  Pong       either      value
 //! ```
@@ -119,10 +120,27 @@ pub struct Release {
     pub token: Token,
     /// The local port that S has the receiver's endpoint of.
     pub from: Port,
-    /// How the other peer's NAT maps.
-    pub mapping: Mapping,
+    /// What the other peer's NAT has shown.
+    pub nat: Nat,
     /// Where the other peer may be reached.
     pub candidates: Vec<Candidate>,
+    /// Local ports that dial the candidates: this many, `from` and fresh ones beside it.
+    pub sockets: u16,
+    /// Further ports to dial, chosen at random.
+    pub spray: Option<Spray>,
+}
+
+/// Ports of one address to dial: `dials` different ones, chosen at random from `first` to `last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Spray {
+    /// The address.
+    pub ip: IpAddr,
+    /// The lowest port.
+    pub first: u16,
+    /// The highest port.
+    pub last: u16,
+    /// How many.
+    pub dials: u16,
 }
 
 /// One of a peer's local ports.
@@ -163,6 +181,41 @@ pub enum CandidateKind {
     Host,
     /// What S saw.
     ServerReflexive,
+    /// What S expects to see next.
+    Predicted,
+}
+
+/// What a NAT has shown of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Nat {
+    /// How it maps.
+    pub mapping: Mapping,
+    /// Which ports it hands out. Matters where the mapping depends on the destination.
+    pub allocation: Allocation,
+}
+
+/// Which port a NAT gives a new mapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Allocation {
+    /// Not probed, or no pattern was seen.
+    #[default]
+    Unknown,
+    /// The local port (RFC 4787 §4.2.1, port preservation).
+    Preserving,
+    /// The one that is `delta` after the last.
+    Sequential {
+        /// Ports from one mapping to the next; negative when it counts down.
+        delta: i16,
+    },
+    /// Any.
+    Random,
+    /// Any of a block, as carrier NATs assign them.
+    Block {
+        /// The lowest port.
+        first: u16,
+        /// The highest port.
+        last: u16,
+    },
 }
 
 /// How a NAT maps: RFC 4787 §4.1, RFC 5382 §4.1.
@@ -223,6 +276,9 @@ pub enum Message {
         tag: u64,
         /// The round that it is for; goes into the probe.
         round: u8,
+        /// Probes in all: those beyond the first go out beside it, from fresh local ports of their own,
+        /// to show what the NAT hands out next.
+        probes: u8,
     },
     /// See [`Release`].
     Release(Box<Release>),
@@ -265,8 +321,8 @@ pub enum Message {
     Allow(Allow),
     /// What the peer has learnt about its NAT since login.
     Update {
-        /// How the NAT maps.
-        mapping: Mapping,
+        /// What the NAT has shown.
+        nat: Nat,
         /// Addresses of the peer's interfaces.
         hosts: Vec<IpAddr>,
     },

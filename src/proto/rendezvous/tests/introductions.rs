@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits;
-use crate::wire::message::CandidateKind::{Host, ServerReflexive};
+use crate::wire::message::CandidateKind::{Host, Predicted, ServerReflexive};
 use crate::wire::message::{CHOSEN_BY_SERVER, Role};
 
 fn candidates(release: &Release) -> Vec<(crate::wire::message::CandidateKind, String)> {
@@ -32,7 +32,7 @@ fn main_ports_are_released_at_once_the_farther_one_first() {
 }
 
 #[test]
-fn a_side_whose_mapping_is_not_shared_is_asked_for_a_hole() {
+fn a_sequential_nat_is_probed_and_its_next_ports_are_predicted() {
     let mut world = World::new();
     let a = world.open(1);
     let b = world.open_behind(2, Mapping::AddressAndPortDependent);
@@ -40,13 +40,18 @@ fn a_side_whose_mapping_is_not_shared_is_asked_for_a_hole() {
     let tag = world.prepared(b, 1);
     assert_eq!(world.probe(b, tag, 2, "203.0.113.2:6001"), ProbeVerdict::Unknown, "wrong round");
     assert_eq!(world.probe(a, tag, 1, "203.0.113.2:6001"), ProbeVerdict::Unknown, "wrong session");
+    world.probe_beside(b, tag, &["203.0.113.2:6003", "203.0.113.2:6002"]);
+    assert!(world.sent().is_empty());
     assert_eq!(world.probe(b, tag, 1, "203.0.113.2:6001"), ProbeVerdict::Tied);
     let (to_a, to_b) = world.releases(a, b);
     assert_eq!(to_b.from, Port::Hole(tag));
     assert_eq!(to_a.from, Port::Main);
-    assert_eq!(to_a.mapping, Mapping::AddressAndPortDependent);
+    assert_eq!(to_a.nat.mapping, Mapping::AddressAndPortDependent);
     let of_b = [(Host, "192.168.0.2:3000".into()), (ServerReflexive, "203.0.113.2:6001".into())];
-    assert_eq!(candidates(&to_a), of_b);
+    assert_eq!(candidates(&to_a)[..2], of_b);
+    let predicted = (6004..6020).map(|port| (Predicted, format!("203.0.113.2:{port}")));
+    assert_eq!(candidates(&to_a)[2..], predicted.collect::<Vec<_>>());
+    assert_eq!(to_b.sockets, 1);
     assert_eq!(world.probe(b, tag, 1, "203.0.113.2:6002"), ProbeVerdict::Tied, "again: no harm");
     assert!(world.sent().is_empty());
 }
@@ -98,15 +103,37 @@ fn both_sides_may_need_a_hole_and_the_last_one_releases() {
     let b = world.open_behind(2, Mapping::AddressAndPortDependent);
     world.introduce(a, 1, 2);
     let tags = world.sent().into_iter().map(|(link, message)| match message {
-        Message::Prepare { tag, round: 1 } => (link, tag),
+        Message::Prepare { tag, round: 1, .. } => (link, tag),
         message => panic!("{message:?}"),
     });
     let tags = tags.collect::<Vec<_>>();
     assert_eq!(tags.iter().map(|(link, _)| *link).collect::<Vec<_>>(), [a.link, b.link]);
-    assert_eq!(world.probe(b, tags[1].1, 1, "203.0.113.2:1"), ProbeVerdict::Tied);
+    world.probe_beside(b, tags[1].1, &["203.0.113.2:2002", "203.0.113.2:2003"]);
+    assert_eq!(world.probe(b, tags[1].1, 1, "203.0.113.2:2001"), ProbeVerdict::Tied);
     assert!(world.sent().is_empty());
-    assert_eq!(world.probe(a, tags[0].1, 1, "203.0.113.1:1"), ProbeVerdict::Tied);
-    world.releases(a, b);
+    world.probe_beside(a, tags[0].1, &["203.0.113.1:2002", "203.0.113.1:2003"]);
+    assert_eq!(world.probe(a, tags[0].1, 1, "203.0.113.1:2001"), ProbeVerdict::Tied);
+    let (to_a, to_b) = world.releases(a, b);
+    assert_eq!((to_a.sockets, to_b.sockets), (48, 48));
+    let aimed = (Predicted, "203.0.113.2:2027".to_string());
+    assert_eq!(candidates(&to_a).last(), Some(&aimed), "one port, in the middle of the volley");
+}
+
+#[test]
+fn a_random_nat_needs_no_probe_and_makes_a_birthday() {
+    let mut world = World::new();
+    let (a, b) = (world.open(1), world.open(2));
+    let nat = Nat {
+        mapping: Mapping::AddressAndPortDependent,
+        allocation: Allocation::Block { first: 2048, last: 3071 },
+    };
+    world.say(b, Message::Update { nat, hosts: vec![] });
+    world.introduce(a, 1, 2);
+    let (to_a, to_b) = world.releases(a, b);
+    let spray = to_a.spray.expect("the predictable side sprays");
+    assert_eq!((spray.first, spray.last, spray.ip), (2048, 3071, addr("203.0.113.2:1").ip()));
+    assert_eq!((to_a.sockets, to_b.spray), (1, None));
+    assert!(to_b.sockets > 1);
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn a_full_house_still_lets_a_peer_come_back() {
 fn what_only_s_says_closes_the_session() {
     let mut world = World::new();
     let a = world.open(1);
-    world.say(a, Message::Prepare { tag: 1, round: 1 });
+    world.say(a, Message::Prepare { tag: 1, round: 1, probes: 1 });
     let actions = world.actions();
     assert!(matches!(actions[..], [Action::Close { code: ClosingCode::Protocol, .. }]));
     assert_eq!((world.s.sessions(), world.s.stats().protocol_closes), (0, 1));

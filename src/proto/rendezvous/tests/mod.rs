@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::identity::PeerId;
-use crate::wire::message::{Allow, Mapping, Port, Release, RoundResult, Token, Welcome};
+use crate::wire::message::{
+    Allocation, Allow, Mapping, Nat, Port, Release, RoundResult, Token, Welcome,
+};
 
 /// A machine, its clock, and what it has said so far.
 struct World {
@@ -92,10 +94,12 @@ impl World {
         peer
     }
 
+    /// Behind a NAT whose next port is predicted from three probes.
     fn open_behind(&mut self, number: u8, mapping: Mapping) -> Known {
+        let nat = Nat { mapping, allocation: Allocation::Sequential { delta: 1 } };
         let peer = self.open(number);
         let hosts = open_login(number).hosts;
-        self.say(peer, Message::Update { mapping, hosts });
+        self.say(peer, Message::Update { nat, hosts });
         peer
     }
 
@@ -129,6 +133,16 @@ impl World {
         let verdict = self.s.handle_probe(&probe, addr(mapped), self.now);
         self.s.check();
         verdict
+    }
+
+    /// The probes that go out beside a hole's own name no local port.
+    fn probe_beside(&mut self, peer: Known, tag: u64, mapped: &[&str]) {
+        for mapped in mapped {
+            let probe = Probe { token: peer.token, tag, round: 1, local_port: 0 };
+            let verdict = self.s.handle_probe(&probe, addr(mapped), self.now);
+            assert_eq!(verdict, ProbeVerdict::Tied);
+            self.s.check();
+        }
     }
 
     fn pass(&mut self, time: Duration) {
@@ -169,7 +183,7 @@ impl World {
     /// The tag of the only thing that was sent: to open a hole.
     fn prepared(&mut self, peer: Known, round: u8) -> u64 {
         match self.sent()[..] {
-            [(link, Message::Prepare { tag, round: said })] if link == peer.link => {
+            [(link, Message::Prepare { tag, round: said, .. })] if link == peer.link => {
                 assert_eq!(said, round);
                 tag
             }

@@ -18,7 +18,7 @@ fn gather(world: &mut World, a: Known, b: Known, round: u8) -> u64 {
     let tag = match sent[..] {
         [(to_a, Message::Prepare { tag, .. }), (to_b, ref prepare)] => {
             assert_eq!((to_a, to_b), (a.link, b.link));
-            assert_eq!(*prepare, Message::Prepare { tag, round });
+            assert_eq!(*prepare, Message::Prepare { tag, round, probes: 1 });
             tag
         }
         _ => panic!("{sent:?}"),

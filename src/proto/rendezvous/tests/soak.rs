@@ -87,7 +87,7 @@ impl Soak {
         for action in self.world.actions() {
             let Action::Send { link, message } = action else { continue };
             match &message {
-                Message::Prepare { tag, round } => self.prepared.push((link, *tag, *round)),
+                Message::Prepare { tag, round, .. } => self.prepared.push((link, *tag, *round)),
                 Message::Release(release) => {
                     self.released.push((link, release.introduction, release.round));
                 }
@@ -190,12 +190,12 @@ impl Soak {
 
     fn message(&mut self) -> Message {
         match self.random.u8(0..24) {
-            0 if self.random.u8(0..8) == 0 => Message::Prepare { tag: 1, round: 1 },
+            0 if self.random.u8(0..8) == 0 => Message::Prepare { tag: 1, round: 1, probes: 1 },
             1 => Message::Unknown(self.random.u8(..)),
             0 | 2 => Message::Ping(self.random.u64(..)),
             3 => Message::Pong(1),
             4 => Message::Allow(self.allow()),
-            5 => Message::Update { mapping: self.mapping(), hosts: vec![] },
+            5 => Message::Update { nat: self.nat(), hosts: vec![] },
             6..9 => Message::Watch { peers: self.ids() },
             9..12 => {
                 let rooms = ["", "one", "two", "three", "four"];
@@ -240,9 +240,17 @@ impl Soak {
         Allow { anyone: self.random.u8(0..4) > 0, peers: self.ids() }
     }
 
-    fn mapping(&mut self) -> Mapping {
+    fn nat(&mut self) -> Nat {
         let mappings = [Mapping::None, Mapping::AddressDependent, Mapping::AddressAndPortDependent];
-        *self.random.choice(&mappings).unwrap()
+        let mapping = *self.random.choice(&mappings).unwrap();
+        let allocations = [
+            Allocation::Unknown,
+            Allocation::Preserving,
+            Allocation::Sequential { delta: 1 },
+            Allocation::Random,
+            Allocation::Block { first: 2048, last: 3071 },
+        ];
+        Nat { mapping, allocation: *self.random.choice(&allocations).unwrap() }
     }
 
     fn result(&mut self) -> RoundResult {

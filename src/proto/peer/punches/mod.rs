@@ -1,5 +1,7 @@
 //! The punches of a peer: asked for, released, ended.
 
+mod requests;
+
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -48,6 +50,7 @@ struct Entry {
     armed: Option<Instant>,
     /// The targets under which an accepted connection is recognised.
     indexed: Vec<(Port, SocketAddr)>,
+    targets_seen: usize,
 }
 
 #[derive(Debug, Default)]
@@ -114,6 +117,7 @@ impl Punches {
             used_main: false,
             armed: None,
             indexed: Vec::new(),
+            targets_seen: 0,
         });
         let id = PunchId { index: index as u32, generation: self.generation };
         self.touched.push(id);
@@ -148,7 +152,7 @@ impl Peer {
             return Err(PunchError::TooMany);
         }
         let request = self.next_request();
-        let punch = Punch::new(peer, Role::Controller, self.mapping, self.random.u64(..), now);
+        let punch = Punch::new(peer, Role::Controller, self.nat.mapping, self.random.u64(..), now);
         let id = self.punches.insert(punch, peer, request);
         self.punches.by_request.insert(request, id);
         self.timers.set(now + limits::REQUEST_TIME, Due::Request(id));
@@ -293,86 +297,6 @@ impl Peer {
         }
     }
 
-    // ---- requests ----
-
-    fn next_request(&mut self) -> u32 {
-        loop {
-            let next = self.punches.last_request.wrapping_add(1).max(1);
-            self.punches.last_request = next;
-            if !self.punches.by_request.contains_key(&next) {
-                return next;
-            }
-        }
-    }
-
-    pub(super) fn forget_requests(&mut self) {
-        for tag in self.punches.forget_sent() {
-            self.close_hole(tag);
-        }
-    }
-
-    pub(super) fn ask_for_waiting(&mut self, now: Instant) {
-        let waiting: Vec<_> = self
-            .punches
-            .entries
-            .iter()
-            .filter(|(_, entry)| !entry.sent && entry.request != 0)
-            .map(|(index, entry)| PunchId { index: index as u32, generation: entry.generation })
-            .collect();
-        for id in waiting {
-            self.ask(id, now);
-        }
-    }
-
-    /// Sends the request if the login allows it: from the main port as soon as the channel stands, from
-    /// a fresh hole once S has said where its hole ports are.
-    fn ask(&mut self, id: PunchId, now: Instant) {
-        let Some(entry) = self.punches.peek(id) else { return };
-        let (peer, request) = (entry.peer, entry.request);
-        let fresh = self.main_port_rests(peer, now) || self.main.local_port == 0;
-        if entry.sent || !self.may_ask() || (fresh && self.main.welcome.is_none()) {
-            return;
-        }
-        let hole = if fresh { self.take_hole(id, now) } else { None };
-        let from = hole.map_or(Port::Main, Port::Hole);
-        if from == Port::Main {
-            self.rest_main_port(peer, now);
-        }
-        self.send(Message::Introduce { request, peer, from });
-        let entry = self.punches.get(id).expect("it was there above");
-        entry.sent = true;
-        entry.holes.extend(hole);
-        entry.used_main = hole.is_none();
-        self.keep_spare_holes(now);
-    }
-
-    /// Whether the main port was used with this peer lately: the same four-tuple must not come twice.
-    fn main_port_rests(&self, peer: PeerId, now: Instant) -> bool {
-        match self.rests.get(&peer) {
-            Some(until) => *until > now,
-            None => self.rests.len() >= limits::MAIN_PORT_RESTS,
-        }
-    }
-
-    fn rest_main_port(&mut self, peer: PeerId, now: Instant) {
-        if self.rests.len() >= limits::MAIN_PORT_RESTS {
-            self.rests.retain(|_, until| *until > now);
-        }
-        if self.rests.len() < limits::MAIN_PORT_RESTS {
-            self.rests.insert(peer, now + limits::MAIN_PORT_REST);
-        }
-    }
-
-    pub(super) fn expire_request(&mut self, id: PunchId, now: Instant) {
-        if let Some(entry) = self.punches.get(id)
-            && entry.introduction.is_none()
-        {
-            let error = if entry.sent { PunchError::NoAnswer } else { PunchError::RendezvousLost };
-            entry.punch.fail(error, now);
-            self.touch(id, now);
-        }
-    }
-
     // ---- what S says ----
 
     pub(super) fn handle_refused(&mut self, refused: Refused, now: Instant) {
@@ -412,14 +336,13 @@ impl Peer {
             if !self.has_hole(tag) {
                 log::debug!("release names a hole that is gone: tag={tag:#x}");
             }
-        } else {
-            self.rest_main_port(PeerId::of(&release.key), now);
         }
         let own = OwnAddresses {
             hosts: self.main.hosts.clone(),
             observed: self.main.observed,
             local_port: self.main.local_port,
         };
+        let sockets = self.config.sockets / self.punches.len().max(1);
         let entry = self.punches.get(id).expect("it was found above");
         if let Port::Hole(tag) = release.from
             && !entry.holes.contains(&tag)
@@ -427,9 +350,14 @@ impl Peer {
             entry.holes.push(tag);
         }
         let peer = entry.peer;
-        entry.punch.handle_release(release, own, now);
-        self.actions.push_back(Action::Introduced { punch: id });
-        self.events.push_back(Event::Released { punch: id, peer, round: release.round });
+        entry.punch.set_mapping(self.nat.mapping);
+        if entry.punch.handle_release(release, own, sockets, now) {
+            if release.from == Port::Main {
+                self.rest_main_port(peer, now);
+            }
+            self.actions.push_back(Action::Introduced { punch: id });
+            self.events.push_back(Event::Released { punch: id, peer, round: release.round });
+        }
         self.touch(id, now);
     }
 
@@ -484,7 +412,7 @@ impl Peer {
             log::warn!("introduction {} of {peer} is declined", release.introduction);
             return None;
         }
-        let punch = Punch::new(peer, Role::Controlled, self.mapping, self.random.u64(..), now);
+        let punch = Punch::new(peer, Role::Controlled, self.nat.mapping, self.random.u64(..), now);
         Some(self.punches.insert(punch, peer, 0))
     }
 
@@ -555,10 +483,11 @@ impl Peer {
         if entry.generation != id.generation || entry.punch.role() != Role::Controller {
             return;
         }
-        let known = entry.indexed.len();
-        for target in entry.punch.targets().skip(known) {
-            self.punches.by_target.entry(target).or_insert(id);
-            entry.indexed.push(target);
+        for (port, address) in entry.punch.targets().skip(entry.targets_seen) {
+            entry.targets_seen += 1;
+            let Some(port) = port else { continue };
+            self.punches.by_target.entry((port, address)).or_insert(id);
+            entry.indexed.push((port, address));
         }
     }
 
@@ -597,7 +526,9 @@ impl Peer {
         if entry.used_main {
             self.rest_main_port(entry.peer, now);
         }
-        let report = Box::new(entry.punch.report().clone());
+        let mut report = Box::new(entry.punch.report().clone());
+        // Of a cold start, the probes come in while the punch is on.
+        report.mapping = self.nat.mapping;
         log::info!(
             "punch peer={} role={:?} outcome={:?} elapsed={:?}",
             report.peer,
@@ -609,8 +540,10 @@ impl Peer {
     }
 
     fn tell_outcome(&mut self, entry: &Entry, introduction: u64) {
+        let leads = entry.punch.role() == Role::Controller;
         let result = match entry.punch.report().outcome {
-            Outcome::Connected(_) => RoundResult::Connected,
+            // The controller speaks for both.
+            Outcome::Connected(_) if leads => RoundResult::Connected,
             Outcome::Failed(PunchError::Cancelled) => RoundResult::GivenUp,
             _ => return,
         };
