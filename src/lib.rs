@@ -56,6 +56,8 @@
 //!     main: vec![any],
 //!     holes: vec![any, any],
 //!     text: String::new(),
+//!     relay: true,
+//!     limits: rendezvous::Limits::default(),
 //! };
 //! let mut seed = [0; 32];
 //! # getrandom::fill(&mut seed).unwrap(); // unguessable, in earnest

@@ -32,6 +32,8 @@ impl World {
             main: vec![any],
             holes: vec![any, any],
             text: "hello".into(),
+            relay: true,
+            limits: rendezvous::Limits::default(),
         };
         let server = reactor
             .add_rendezvous(|core, id| RendezvousHost::open(core, id, options, [7; 32]))

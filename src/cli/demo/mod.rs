@@ -98,6 +98,8 @@ impl Demo {
             main: vec![LOOPBACK],
             holes: vec![LOOPBACK, LOOPBACK],
             text: String::new(),
+            relay: true,
+            limits: rendezvous::Limits::default(),
         };
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(std::io::Error::other)?;

@@ -52,6 +52,7 @@ fn release(role: Role, introduction: u64, token: u8) -> Message {
             kind: CandidateKind::ServerReflexive,
             address: "203.0.113.1:7".parse().unwrap(),
         }],
+        relay: None,
     }))
 }
 

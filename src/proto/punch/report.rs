@@ -262,6 +262,7 @@ pub fn candidate_kind(kind: CandidateKind) -> &'static str {
     match kind {
         CandidateKind::Host => "host",
         CandidateKind::ServerReflexive => "server-reflexive",
+        CandidateKind::Relayed => "relayed",
     }
 }
 

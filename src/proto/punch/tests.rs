@@ -40,6 +40,7 @@ fn release(round: u8, candidates: &[&str]) -> Release {
             .iter()
             .map(|text| Candidate { kind: CandidateKind::ServerReflexive, address: address(text) })
             .collect(),
+        relay: None,
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) fn compose(
     me: &Session,
     peer: &Session,
     longest_delay: Duration,
+    relay: Option<SocketAddr>,
 ) -> Release {
     let (request, controlled) = match role {
         Role::Controller => (introduction.request, peer),
@@ -37,6 +38,7 @@ pub(super) fn compose(
         from: introduction.side(role).source.port(),
         mapping: peer.mapping,
         candidates: candidates(peer, introduction.side(other(role)).source),
+        relay,
     }
 }
 

@@ -8,7 +8,7 @@
 //! 0x10  Introduce  peer → S    request, peer, port to be released from
 //! 0x11  Prepare    S → peer    tag, round
 //! 0x12  Release    S → peer    introduction, request, round, role, delay, peer's key, its nonce,
-//!                              token, port to dial from, its mapping, its candidates
+//!                              token, port to dial from, its mapping, its candidates, the relay
 //! 0x13  Outcome    peer → S    introduction, round, result
 //! 0x14  Cancelled  S → peer    introduction, code
 //! 0x20  Watch      peer → S    peers
@@ -123,6 +123,9 @@ pub struct Release {
     pub mapping: Mapping,
     /// Where the other peer may be reached.
     pub candidates: Vec<Candidate>,
+    /// The hole endpoint of S at which a relay may be joined ([`super::stun::Join`]), if S relays. An
+    /// unspecified address means "the address at which you reached me".
+    pub relay: Option<SocketAddr>,
 }
 
 /// One of a peer's local ports.
@@ -163,6 +166,8 @@ pub enum CandidateKind {
     Host,
     /// What S saw.
     ServerReflexive,
+    /// The relay of S. Never among the candidates of a release: both peers dial it.
+    Relayed,
 }
 
 /// How a NAT maps: RFC 4787 §4.1, RFC 5382 §4.1.
