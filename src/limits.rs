@@ -153,6 +153,9 @@ pub const RELAY_BURST_TIME: Duration = Duration::from_millis(250);
 /// minutes (RFC 5382 §5, REQ-5). The kernel notices before that if one side is gone.
 pub const RELAY_IDLE_TIME: Duration = Duration::from_secs(2 * 3600 + 240);
 
+/// What a punch has for itself before the relay is joined: a round trip around the world.
+pub const RELAY_HEAD_START: Duration = Duration::from_millis(300);
+
 /// Size of a relay's pipe, in bytes: the largest that Linux gives everybody
 /// (/proc/sys/fs/pipe-max-size). A segment takes a page's place in it, however short, so that this is
 /// room for [`TURN_BYTES`] of ordinary segments, which is what a pair reads at once.

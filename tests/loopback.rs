@@ -10,6 +10,7 @@ use gimlet::net::peer::{Event, LocalEnd, Options, PeerHost, Service, StreamId};
 use gimlet::net::reactor::{HostId, Reactor};
 use gimlet::net::rendezvous::{self, RendezvousHost};
 use gimlet::proto::peer;
+use gimlet::proto::punch::Preference;
 use gimlet::wire::message::Allow;
 use gimlet::wire::record::Purpose;
 
@@ -97,7 +98,8 @@ fn two_peers_connect_and_talk() {
     world
         .reactor
         .with_peer(a, |peer, core| {
-            peer.connect(core, b_id, Purpose::Stream("echo".into()), LocalEnd::Application)
+            let purpose = Purpose::Stream("echo".into());
+            peer.connect(core, b_id, Preference::Any, purpose, LocalEnd::Application)
         })
         .unwrap();
     let stream = world.wait(a, |event| match event {

@@ -136,7 +136,8 @@ impl Share {
             return Ok(());
         };
         let Outcome::Connected(winner) = &report.outcome else { return Ok(()) };
-        let (title, how) = (visitor.title(), opened(winner.opened));
+        let how = if winner.is_relayed() { winner.path() } else { opened(winner.opened) };
+        let title = visitor.title();
         let (remote, local) = (winner.remote, winner.local);
         session.output().say(&format!("{title}: connected, {remote} → {local}, {how}"))?;
         log::info!("{report}");

@@ -398,7 +398,7 @@ impl PeerHost {
         core.put_scratch(scratch);
     }
 
-    fn take_path_frames(&mut self, core: &mut Core, key: usize, input: &mut [u8]) {
+    pub(super) fn take_path_frames(&mut self, core: &mut Core, key: usize, input: &mut [u8]) {
         let Some(Sock::Path(path)) = self.socks.get_mut(key) else { return };
         let token = path.wire.token;
         let mut frames = std::mem::take(&mut path.wire.frames);

@@ -558,20 +558,23 @@ impl Peer {
 
     /// Where S answers STUN, as we can reach it.
     fn hole_endpoints(&self) -> Vec<SocketAddr> {
-        let (Some(server), Some(welcome)) = (self.main.server, &self.main.welcome) else {
-            return Vec::new();
-        };
+        let Some(welcome) = &self.main.welcome else { return Vec::new() };
         let mut endpoints = Vec::new();
         for hole in welcome.holes.iter().take(limits::HOLE_ENDPOINTS) {
-            let ip = if hole.ip().is_unspecified() { server.ip() } else { hole.ip() };
-            let endpoint = SocketAddr::new(ip, hole.port());
-            let reachable = endpoint.is_ipv4() == server.is_ipv4()
-                || self.main.hosts.iter().any(|host| host.is_ipv4() == endpoint.is_ipv4());
-            if reachable && !endpoints.contains(&endpoint) {
-                endpoints.push(endpoint);
-            }
+            let endpoint = self.reachable_endpoint(*hole);
+            endpoints.extend(endpoint.filter(|endpoint| !endpoints.contains(endpoint)));
         }
         endpoints
+    }
+
+    /// An endpoint of S as we dial it, if we have an address of its family.
+    fn reachable_endpoint(&self, announced: SocketAddr) -> Option<SocketAddr> {
+        let server = self.main.server?;
+        let ip = if announced.ip().is_unspecified() { server.ip() } else { announced.ip() };
+        let endpoint = SocketAddr::new(ip, announced.port());
+        let reachable = endpoint.is_ipv4() == server.is_ipv4()
+            || self.main.hosts.iter().any(|host| host.is_ipv4() == endpoint.is_ipv4());
+        reachable.then_some(endpoint)
     }
 
     /// The hole endpoint for fresh holes: of the family in which S sees us.

@@ -11,11 +11,12 @@ use crate::identity::PeerId;
 use crate::limits;
 use crate::proto::punch::candidates::OwnAddresses;
 use crate::proto::punch::{
-    Action as PunchAction, ConnId, DialError, Outcome, PathError, Punch, PunchError,
+    Action as PunchAction, ConnId, DialError, Outcome, PathError, Preference, Punch, PunchError,
 };
 use crate::wire::message::{Message, Port, Refused, Release, Role, RoundResult, Token};
 use crate::wire::noise::PathContext;
 use crate::wire::refusal::RefusalCode;
+use crate::wire::stun::Join;
 
 /// How many introductions a peer remembers, to recognise a replayed one. Older ones count as seen.
 const SEEN_INTRODUCTIONS: usize = 4096;
@@ -135,12 +136,17 @@ impl Punches {
 impl Peer {
     // ---- commands ----
 
-    /// Asks for a direct connection to `peer`. The answer is an [`Event::Ended`].
+    /// Asks for a connection to `peer`. The answer is an [`Event::Ended`].
     ///
     /// # Errors
     /// [`PunchError::TooMany`] when [`limits::PUNCHES`] are in progress, and
     /// [`PunchError::RendezvousLost`] when the peer is stopped.
-    pub fn connect(&mut self, peer: PeerId, now: Instant) -> Result<PunchId, PunchError> {
+    pub fn connect(
+        &mut self,
+        peer: PeerId,
+        preference: Preference,
+        now: Instant,
+    ) -> Result<PunchId, PunchError> {
         if self.state == State::Stopped {
             return Err(PunchError::RendezvousLost);
         }
@@ -148,7 +154,8 @@ impl Peer {
             return Err(PunchError::TooMany);
         }
         let request = self.next_request();
-        let punch = Punch::new(peer, Role::Controller, self.mapping, self.random.u64(..), now);
+        let seed = self.random.u64(..);
+        let punch = Punch::new(peer, Role::Controller, preference, self.mapping, seed, now);
         let id = self.punches.insert(punch, peer, request);
         self.punches.by_request.insert(request, id);
         self.timers.set(now + limits::REQUEST_TIME, Due::Request(id));
@@ -170,6 +177,14 @@ impl Peer {
     /// What a connection of this punch is proved with, once it is released.
     pub fn path_context(&self, id: PunchId) -> Option<&PathContext> {
         self.punches.peek(id)?.context.as_ref()
+    }
+
+    /// What to join the relay of a punch with.
+    pub fn relay_join(&self, id: PunchId) -> Option<Join> {
+        let entry = self.punches.peek(id)?;
+        let (introduction, token) = entry.introduction.filter(|_| entry.login == self.logins)?;
+        let session = self.main.welcome.as_ref()?.token;
+        Some(Join { session, introduction, token, role: entry.punch.role() })
     }
 
     /// The other peer of a punch.
@@ -420,6 +435,7 @@ impl Peer {
             observed: self.main.observed,
             local_port: self.main.local_port,
         };
+        let relay = release.relay.and_then(|relay| self.reachable_endpoint(relay));
         let entry = self.punches.get(id).expect("it was found above");
         if let Port::Hole(tag) = release.from
             && !entry.holes.contains(&tag)
@@ -427,6 +443,7 @@ impl Peer {
             entry.holes.push(tag);
         }
         let peer = entry.peer;
+        entry.punch.handle_relay_offered(relay);
         entry.punch.handle_release(release, own, now);
         self.actions.push_back(Action::Introduced { punch: id });
         self.events.push_back(Event::Released { punch: id, peer, round: release.round });
@@ -484,7 +501,8 @@ impl Peer {
             log::warn!("introduction {} of {peer} is declined", release.introduction);
             return None;
         }
-        let punch = Punch::new(peer, Role::Controlled, self.mapping, self.random.u64(..), now);
+        let (seed, preference) = (self.random.u64(..), Preference::Any);
+        let punch = Punch::new(peer, Role::Controlled, preference, self.mapping, seed, now);
         Some(self.punches.insert(punch, peer, 0))
     }
 
@@ -612,6 +630,12 @@ impl Peer {
         let result = match entry.punch.report().outcome {
             Outcome::Connected(_) => RoundResult::Connected,
             Outcome::Failed(PunchError::Cancelled) => RoundResult::GivenUp,
+            // It had no rounds whose end it could have told.
+            Outcome::Failed(PunchError::NoConnection)
+                if entry.punch.preference() == Preference::RelayOnly =>
+            {
+                RoundResult::GivenUp
+            }
             _ => return,
         };
         let round = entry.punch.round();

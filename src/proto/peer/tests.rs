@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::identity::PublicKey;
-use crate::proto::punch::{Action as PunchAction, PunchError};
+use crate::proto::punch::{Action as PunchAction, Preference, PunchError};
 use crate::wire::message::{
     Candidate, CandidateKind, Port, Refused, Release, Role, RoundResult, Token,
 };
@@ -108,7 +108,7 @@ impl Bench {
     }
 
     fn connect(&mut self) -> PunchId {
-        self.peer.connect(other().1, self.now).unwrap()
+        self.peer.connect(other().1, Preference::Any, self.now).unwrap()
     }
 
     fn failure(&mut self) -> Option<PunchError> {
@@ -304,7 +304,7 @@ fn whoever_is_replaced_does_not_come_back() {
     assert!(bench.peer.is_stopped());
     bench.pass(Duration::from_secs(600));
     assert!(bench.actions().is_empty());
-    assert!(bench.peer.connect(other().1, bench.now).is_err());
+    assert!(bench.peer.connect(other().1, Preference::Any, bench.now).is_err());
 }
 
 #[test]
@@ -387,7 +387,7 @@ fn no_more_punches_than_the_bound() {
     for _ in 0..limits::PUNCHES {
         bench.connect();
     }
-    assert_eq!(bench.peer.connect(other().1, bench.now), Err(PunchError::TooMany));
+    assert_eq!(bench.peer.connect(other().1, Preference::Any, bench.now), Err(PunchError::TooMany));
     bench.pass(limits::REQUEST_TIME);
     assert_eq!(bench.peer.punches(), 0);
 }
@@ -421,4 +421,41 @@ fn spare_holes_are_kept_ready_once_one_was_needed() {
     bench.peer.handle_hole_lost(1);
     bench.pass(limits::SPARE_HOLE_TIME);
     assert_eq!(bench.peer.holes(), 0, "nobody needed them");
+}
+
+#[test]
+fn the_relay_is_joined_where_the_release_says_and_with_what_s_knows_us_by() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    let id = bench.peer.connect(other().1, Preference::RelayOnly, bench.now).unwrap();
+    bench.hear(relayed_release());
+    let to = "192.0.2.1:8000".parse().unwrap();
+    let joins = |action: &Action| matches!(action, Action::Punch { action: PunchAction::Relay { to: at, .. }, .. } if *at == to);
+    assert!(bench.actions().iter().any(joins), "unspecified means where S was reached");
+    let join = bench.peer.relay_join(id).unwrap();
+    assert_eq!((join.session, join.introduction, join.token), ([5; 16], 7, [8; 16]));
+    assert_eq!(join.role, Role::Controller);
+}
+
+#[test]
+fn s_is_told_when_the_relay_was_all_that_was_wanted_and_it_failed() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    let id = bench.peer.connect(other().1, Preference::RelayOnly, bench.now).unwrap();
+    bench.hear(relayed_release());
+    let relay = bench.actions().into_iter().find_map(|action| match action {
+        Action::Punch { action: PunchAction::Relay { conn, .. }, .. } => Some(conn),
+        _ => None,
+    });
+    let error = punch::DialError::RelayRefused(crate::wire::refusal::RelayRefusal::Full);
+    bench.peer.handle_dial_failed(id, relay.unwrap(), error, bench.now);
+    let given_up = Message::Outcome { introduction: 7, round: 1, result: RoundResult::GivenUp };
+    assert_eq!(bench.sent(), [given_up]);
+    assert_eq!(bench.failure(), Some(PunchError::NoConnection));
+}
+
+fn relayed_release() -> Message {
+    let Message::Release(mut release) = release(Role::Controller, 7, 8) else { unreachable!() };
+    release.relay = Some("0.0.0.0:8000".parse().unwrap());
+    Message::Release(release)
 }

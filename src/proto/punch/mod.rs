@@ -17,6 +17,7 @@
 
 pub mod candidates;
 mod conns;
+mod relay;
 pub mod report;
 
 use std::collections::VecDeque;
@@ -25,6 +26,8 @@ use std::time::{Duration, Instant};
 
 use self::candidates::{OwnAddresses, worth_dialling};
 use self::conns::{Conn, ConnState, Target};
+pub use self::relay::Preference;
+use self::relay::Relay;
 pub use self::report::{
     DialEnd, DialReport, Opened, Outcome, PunchError, Report, RoundReport, Winner,
 };
@@ -32,6 +35,7 @@ use crate::identity::PeerId;
 use crate::limits;
 use crate::proto::timers::Timers;
 use crate::wire::message::{Candidate, Mapping, Port, Release, Role};
+use crate::wire::refusal::RelayRefusal;
 use slab::Slab;
 
 /// A connection of a punch, from its first SYN on. Means something within its punch alone.
@@ -49,6 +53,15 @@ pub enum Action {
         /// From which local port.
         from: Port,
         /// Where to.
+        to: SocketAddr,
+    },
+    /// Dial S from any port and ask to join the relay; tell [`Punch::handle_established`] once S has
+    /// answered that both have joined, or [`Punch::handle_dial_failed`]. From the answer on, it is a
+    /// connection like any other.
+    Relay {
+        /// The connection's name from now on.
+        conn: ConnId,
+        /// The hole endpoint of S.
         to: SocketAddr,
     },
     /// Controller: send the offer; tell [`Punch::handle_proved`] when it is answered.
@@ -78,6 +91,8 @@ pub enum DialError {
     TimedOut,
     /// EMFILE, ENFILE, ENOBUFS, EAGAIN: this machine has no more.
     Exhausted,
+    /// S does not relay.
+    RelayRefused(RelayRefusal),
     /// Anything else.
     Other,
 }
@@ -101,6 +116,10 @@ enum Due {
     Proof(ConnId),
     /// The round is over.
     RoundEnd(u8),
+    /// The head start is over: join the relay.
+    Relay,
+    /// The relay must be joined.
+    RelayLate,
     /// The punch is over, whatever it does.
     Deadline,
 }
@@ -138,12 +157,21 @@ pub struct Punch {
     timers: Timers<Due>,
     actions: VecDeque<Action>,
     jitter: fastrand::Rng,
+    relay: Relay,
     report: Report,
 }
 
 impl Punch {
-    /// A punch that waits for its first release. For the controller, `now` is when it asked.
-    pub fn new(peer: PeerId, role: Role, mapping: Mapping, seed: u64, now: Instant) -> Self {
+    /// A punch that waits for its first release. For the controller, `now` is when it asked; the
+    /// controlled has no preference but [`Preference::Any`].
+    pub fn new(
+        peer: PeerId,
+        role: Role,
+        preference: Preference,
+        mapping: Mapping,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let mut timers = Timers::new();
         timers.set(now + limits::INTRODUCTION_TIME, Due::Deadline);
         Self {
@@ -159,13 +187,17 @@ impl Punch {
             timers,
             actions: VecDeque::new(),
             jitter: fastrand::Rng::with_seed(seed),
+            relay: Relay::new(preference),
             report: Report {
                 peer,
                 role,
+                preference,
                 introduction: None,
                 mapping,
                 remote_mapping: Mapping::Unknown,
                 rounds: Vec::new(),
+                relay_offered: false,
+                relay: None,
                 outcome: Outcome::Pending,
                 released_after: None,
                 elapsed: Duration::ZERO,
@@ -221,6 +253,9 @@ impl Punch {
         self.round = release.round;
         self.own = own;
         self.from = release.from;
+        if self.relay_only() {
+            return self.await_relay(now);
+        }
         self.held = worth_dialling(&release.candidates, &self.own);
         self.report.rounds.push(RoundReport {
             round: release.round,
@@ -236,6 +271,7 @@ impl Punch {
         } else {
             self.timers.set(now + delay, Due::Start);
         }
+        self.await_relay(now);
     }
 
     /// A dial connected.
@@ -258,7 +294,8 @@ impl Punch {
         remote: SocketAddr,
         now: Instant,
     ) -> Option<ConnId> {
-        if self.is_ended() || self.conns.len() >= limits::CANDIDATES * 2 + limits::ROUNDS as usize {
+        let refused = self.is_ended() || self.relay_only();
+        if refused || self.conns.len() >= limits::CANDIDATES * 2 + limits::ROUNDS as usize {
             return None;
         }
         let conn = ConnId(self.conns.insert(Conn::accepted(self.round, local, remote, now)) as u32);
@@ -272,7 +309,7 @@ impl Punch {
     /// A dial failed; its socket is closed.
     pub fn handle_dial_failed(&mut self, conn: ConnId, error: DialError, now: Instant) {
         let Some(entry) = self.conns.try_remove(conn.0 as usize) else { return };
-        let Some(index) = entry.target() else { return };
+        let Some(index) = entry.target() else { return self.fail_relay(error.into(), now) };
         let target = &mut self.targets[index as usize];
         if let Some(delay) = target.fail(error, &mut self.jitter) {
             self.timers.set(now + delay, Due::Retry(index));
@@ -284,10 +321,7 @@ impl Punch {
     pub fn handle_path_lost(&mut self, conn: ConnId, error: PathError, now: Instant) {
         let Some(entry) = self.conns.try_remove(conn.0 as usize) else { return };
         if let Some(index) = entry.target() {
-            self.targets[index as usize].end = match error {
-                PathError::Lost => DialEnd::Lost,
-                PathError::Stranger => DialEnd::Stranger,
-            };
+            self.targets[index as usize].end = error.into();
             // Whoever reset the connection may let the next one through; a stranger stays one.
             if error == PathError::Lost
                 && let Some(delay) =
@@ -298,6 +332,9 @@ impl Punch {
         }
         if self.phase == (Phase::Answered { conn }) {
             self.answer_another(now);
+        }
+        if entry.is_relayed() {
+            self.fail_relay(error.into(), now);
         }
         self.end_round_if_hopeless(now);
     }
@@ -352,6 +389,8 @@ impl Punch {
                 Due::Retry(index) => self.dial(index),
                 Due::Proof(conn) => self.expire_proof(conn, now),
                 Due::RoundEnd(round) => self.end_round(round, now),
+                Due::Relay => self.join_relay(now),
+                Due::RelayLate => self.expire_relay(now),
                 Due::Deadline => self.end(Outcome::Failed(PunchError::NoConnection), now),
             }
         }
@@ -429,6 +468,11 @@ impl Punch {
             self.timers.set(now + limits::PROOF_TIME / 4, Due::RoundEnd(round));
             return;
         }
+        // No need of a head start any more.
+        self.join_relay(now);
+        if round >= limits::ROUNDS && self.waits_for_relay() {
+            return;
+        }
         self.actions.push_back(Action::RoundOver(round));
         if round >= limits::ROUNDS {
             self.end(Outcome::Failed(PunchError::NoConnection), now);
@@ -441,7 +485,7 @@ impl Punch {
     fn end_round_if_hopeless(&mut self, now: Instant) {
         let Phase::Dialling { round } = self.phase else { return };
         let hopeless = self.held.is_empty()
-            && self.conns.is_empty()
+            && self.conns.iter().all(|(_, conn)| conn.is_relayed() && !conn.is_established())
             && self.targets.iter().all(|target| target.round != round || target.is_given_up());
         // Without a single candidate the other side may still reach us.
         if hopeless && self.targets.iter().any(|target| target.round == round) {
@@ -467,6 +511,8 @@ impl Punch {
         let entry = self.conns.remove(conn.0 as usize);
         if let Some(index) = entry.target() {
             self.targets[index as usize].end = DialEnd::Won;
+        } else if entry.is_relayed() {
+            self.note_relay(DialEnd::Won);
         }
         let kind = match entry.target() {
             Some(index) => Some(self.targets[index as usize].candidate.kind),
@@ -481,6 +527,9 @@ impl Punch {
     }
 
     fn end(&mut self, outcome: Outcome, now: Instant) {
+        if self.conns.iter().any(|(_, conn)| conn.is_relayed() && conn.is_established()) {
+            self.note_relay(DialEnd::Spare);
+        }
         for (index, conn) in &self.conns {
             if let (Some(target), true) = (conn.target(), conn.is_established()) {
                 self.targets[target as usize].end = DialEnd::Spare;
