@@ -3,7 +3,8 @@
 //! Two peers that both sit behind NATs get a TCP connection with each other: a rendezvous that both
 //! can reach tells each where the other appears to be, and both dial at the same moment, so that each
 //! NAT takes the other's SYN for part of a connection that began inside. The connection is proved and
-//! encrypted from end to end; the rendezvous can neither read nor join.
+//! encrypted from end to end; the rendezvous can neither read nor join. Where the NATs make a direct
+//! connection impossible, the rendezvous relays what it can't read.
 //!
 //! ```text
 //!             main connection: login, introductions        main connection
@@ -44,6 +45,7 @@
 //! use gimlet::net::peer::{Event, LocalEnd, Options, PeerHost, Service};
 //! use gimlet::net::reactor::Reactor;
 //! use gimlet::net::rendezvous::{self, RendezvousHost};
+//! use gimlet::proto::punch::Preference;
 //! use gimlet::wire::message::Allow;
 //! use gimlet::wire::record::Purpose;
 //!
@@ -56,6 +58,8 @@
 //!     main: vec![any],
 //!     holes: vec![any, any],
 //!     text: String::new(),
+//!     relay: true,
+//!     limits: rendezvous::Limits::default(),
 //! };
 //! let mut seed = [0; 32];
 //! # getrandom::fill(&mut seed).unwrap(); // unguessable, in earnest
@@ -85,7 +89,8 @@
 //!     reactor.turn(None)?;
 //! }
 //! let chat = Purpose::Stream("chat".into());
-//! reactor.with_peer(a, |peer, core| peer.connect(core, b_id, chat, LocalEnd::Application))?;
+//! let (any, local) = (Preference::Any, LocalEnd::Application);
+//! reactor.with_peer(a, |peer, core| peer.connect(core, b_id, any, chat, local))?;
 //! let report = 'connected: loop {
 //!     reactor.turn(None)?;
 //!     while let Some(event) = reactor.peer(a).poll_event() {

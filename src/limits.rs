@@ -139,6 +139,48 @@ pub const HOLE_IDLE_TIME: Duration = Duration::from_secs(120);
 /// Bytes that wait for a slow STUN client before it is closed.
 pub const HOLE_BACKLOG_BYTES: usize = 4 * 1024;
 
+// ---- the relay -----------------------------------------------------------------------------------
+
+/// Pairs that a rendezvous relays at once, those of which one side has yet to join included: two
+/// descriptors each, and two pipes more while both of their readers are slow.
+pub const RELAYS: usize = 4096;
+
+/// … of one peer: a browser behind `gimlet forward` opens some thirty connections to one site.
+pub const RELAYS_PER_PEER: usize = 64;
+
+/// How long the first side of a relay waits for the other: a head start, and three lost packets.
+pub const RELAY_JOIN_TIME: Duration = Duration::from_secs(15);
+
+/// Bytes that one pair may have relayed each second, both ways together: a film, or a remote screen.
+pub const RELAY_BYTES_PER_SECOND: u64 = 8 << 20;
+
+/// Bytes that are relayed each second in all: half of a gigabit link, which they cross twice.
+pub const RELAY_TOTAL_BYTES_PER_SECOND: u64 = 64 << 20;
+
+/// What a pair did not use of its rate is kept for this long: short transfers come at full speed.
+pub const RELAY_BURST_TIME: Duration = Duration::from_millis(250);
+
+/// A pair that is silent for this long is closed: a NAT gives an idle connection 2 hours and 4
+/// minutes (RFC 5382 §5, REQ-5). The kernel notices before that if one side is gone.
+pub const RELAY_IDLE_TIME: Duration = Duration::from_secs(2 * 3600 + 240);
+
+/// What a punch has for itself before the relay is joined, where what both NATs have shown leaves hope:
+/// a whole round, lost SYNs included, and the beginning of the next. A relayed connection stays relayed,
+/// so the direct one is worth the wait.
+pub const RELAY_HEAD_START: Duration = Duration::from_secs(3);
+
+/// Size of a relay's pipe, in bytes: the largest that Linux gives everybody
+/// (/proc/sys/fs/pipe-max-size). A segment takes a page's place in it, however short, so that this is
+/// room for [`TURN_BYTES`] of ordinary segments, which is what a pair reads at once.
+pub const RELAY_PIPE_BYTES: usize = 1 << 20;
+
+/// Pipes of that size at once: half of what /proc/sys/fs/pipe-user-pages-soft grants a user. The rest
+/// have the kernel's 64 KiB, so that readers who don't read hold half a gigabyte at most.
+pub const RELAY_LARGE_PIPES: usize = 32;
+
+/// Empty pipes kept for the next who needs one. A pair has a pipe only while something is in it.
+pub const RELAY_SPARE_PIPES: usize = 8;
+
 // ---- the peer --------------------------------------------------------------------------------------
 
 /// A login (connect, handshake, welcome) must end within this time.

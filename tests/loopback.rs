@@ -3,6 +3,7 @@
 mod support;
 
 use gimlet::net::peer::{Event, LocalEnd, StreamId};
+use gimlet::proto::punch::Preference;
 use gimlet::wire::record::Purpose;
 
 use support::{World, echo};
@@ -17,7 +18,8 @@ fn two_peers_connect_and_talk() {
     world
         .reactor
         .with_peer(a, |peer, core| {
-            peer.connect(core, b_id, Purpose::Stream("echo".into()), LocalEnd::Application)
+            let purpose = Purpose::Stream("echo".into());
+            peer.connect(core, b_id, Preference::Any, purpose, LocalEnd::Application)
         })
         .unwrap();
     let stream = world.wait(a, |event| match event {

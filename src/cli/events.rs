@@ -111,7 +111,7 @@ impl<'a> Event<'a> {
             peer: report.peer.to_string(),
             name: subject.name,
             service: subject.service,
-            path: "direct",
+            path: winner.path(),
             remote: winner.remote,
             local: winner.local,
             elapsed_ms: millis(winner.established_after),

@@ -81,7 +81,7 @@ pub(crate) fn punch(report: &Report, wish: &Wish) -> Failure {
         error => of_punch(error, wish),
     };
     // Where nothing was tried there is nothing to tell.
-    match report.rounds.is_empty() {
+    match report.rounds.is_empty() && report.relay.is_none() {
         true => failure,
         false => failure.report(Box::new(report.clone())),
     }

@@ -19,7 +19,7 @@ use crate::net::clock;
 use crate::net::peer::{Event, LocalEnd, LocalSocket, StreamEnd, StreamId};
 use crate::net::socket;
 use crate::proto::peer::{self, PunchId};
-use crate::proto::punch::Report;
+use crate::proto::punch::{Preference, Report};
 
 const LISTENER: usize = 1;
 
@@ -147,7 +147,8 @@ impl Forward {
         let client = Client { number: self.count, address, since: clock::now() };
         let (peer, purpose) = (self.wish.peer.id, call::purpose(&self.wish));
         let local = LocalEnd::Socket(LocalSocket::Tcp(stream));
-        let asked = session.with_peer(|host, core| host.connect(core, peer, purpose, local));
+        let asked = session
+            .with_peer(|host, core| host.connect(core, peer, Preference::Any, purpose, local));
         match asked {
             Ok(punch) => {
                 self.waiting.insert(punch, client);

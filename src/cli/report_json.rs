@@ -10,6 +10,7 @@ use crate::proto::punch::{
     DialEnd, DialReport, Opened, Outcome, PunchError, Report, RoundReport, Winner,
 };
 use crate::wire::message::{Allocation, Port};
+use crate::wire::refusal::RelayRefusal;
 
 /// A [`Report`].
 #[derive(Debug, Serialize)]
@@ -21,6 +22,7 @@ pub(crate) struct ReportJson {
     remote_mapping: &'static str,
     released_after_ms: Option<f64>,
     rounds: Vec<RoundJson>,
+    relay: Option<DialJson>,
     outcome: OutcomeJson,
     elapsed_ms: f64,
 }
@@ -71,6 +73,7 @@ pub(crate) fn report(report: &Report) -> ReportJson {
         remote_mapping: mapping(report.remote_mapping),
         released_after_ms: report.released_after.map(millis),
         rounds: report.rounds.iter().map(round).collect(),
+        relay: report.relay.as_ref().map(dial),
         outcome: outcome(&report.outcome),
         elapsed_ms: millis(report.elapsed),
     }
@@ -138,6 +141,14 @@ fn dial_end(end: DialEnd) -> &'static str {
         DialEnd::Taken => "taken",
         DialEnd::TimedOut => "timed-out",
         DialEnd::Exhausted => "exhausted",
+        DialEnd::RelayRefused(refusal) => match refusal {
+            RelayRefusal::Off => "relay-off",
+            RelayRefusal::Unknown => "relay-unknown",
+            RelayRefusal::Alone => "relay-alone",
+            RelayRefusal::Quota => "relay-quota",
+            RelayRefusal::Full => "relay-full",
+            RelayRefusal::Other(_) => "relay-refused",
+        },
         DialEnd::Failed => "failed",
         DialEnd::Stranger => "stranger",
         DialEnd::Lost => "lost",
@@ -180,6 +191,7 @@ pub(crate) fn millis(duration: Duration) -> f64 {
 mod tests {
     use super::*;
     use crate::identity::PeerId;
+    use crate::proto::punch::Preference;
     use crate::wire::message::{CandidateKind, Mapping, Role};
     use crate::wire::refusal::RefusalCode;
     use serde_json::json;
@@ -188,6 +200,7 @@ mod tests {
         Report {
             peer: PeerId::from_bytes([1; 15]),
             role: Role::Controller,
+            preference: Preference::Any,
             introduction: Some(7),
             mapping: Mapping::EndpointIndependent,
             remote_mapping: Mapping::Unknown,
@@ -203,6 +216,8 @@ mod tests {
                 strays: 5,
                 accepted: 2,
             }],
+            relay_offered: true,
+            relay: None,
             outcome,
             released_after: None,
             elapsed: Duration::from_micros(101_250),
@@ -239,6 +254,7 @@ mod tests {
                     "end": "won",
                 }],
             }],
+            "relay": null,
             "outcome": {
                 "result": "connected",
                 "local": "10.0.0.1:4",

@@ -138,7 +138,8 @@ impl Share {
             return tell(session, subject, report);
         };
         if let Outcome::Connected(winner) = &report.outcome {
-            let (title, how) = (visitor.title(), opened(winner.opened));
+            let how = if winner.is_relayed() { winner.path() } else { opened(winner.opened) };
+            let title = visitor.title();
             let (remote, local) = (winner.remote, winner.local);
             session.output().say(&format!("{title}: connected, {remote} → {local}, {how}"))?;
         }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Whether a TCP socket whose connect() reported an error is still trying, or has even connected.
 ///
@@ -80,4 +80,86 @@ pub fn close_stdout() -> io::Result<()> {
     // be always open, and so it stays.
     let result = unsafe { libc::dup2(null.as_raw_fd(), libc::STDOUT_FILENO) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The two ends of a pipe.
+#[derive(Debug)]
+pub struct PipeEnds {
+    /// Where it is read.
+    pub read: OwnedFd,
+    /// Where it is written.
+    pub write: OwnedFd,
+}
+
+/// A pipe that doesn't block and isn't inherited, for [`splice`].
+///
+/// # Errors
+/// What pipe2(2) says; `Unsupported` where there is no splice(2).
+#[cfg(target_os = "linux")]
+pub fn pipe() -> io::Result<PipeEnds> {
+    let mut ends = [-1; 2];
+    // SAFETY: `ends` is valid for writes of two descriptors.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: pipe2 has opened both, and nobody else knows them.
+    let [read, write] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
+    Ok(PipeEnds { read, write })
+}
+
+/// Asks for a pipe's size, in bytes. Returns the size that it has now; the kernel rounds up.
+///
+/// # Errors
+/// What fcntl(2) says: EPERM when the user's pipes hold too many pages already.
+#[cfg(target_os = "linux")]
+pub fn set_pipe_size(pipe: &impl AsFd, bytes: usize) -> io::Result<usize> {
+    let size = libc::c_int::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let fd = pipe.as_fd().as_raw_fd();
+    // SAFETY: the call takes an integer, and changes no memory of ours.
+    let result = unsafe { libc::fcntl(fd, libc::F_SETPIPE_SZ, size) };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// Moves bytes between a socket and a pipe without copying them here. `Ok(0)` is the end of what is
+/// read. Never blocks.
+///
+/// A socket whose other end is gone raises SIGPIPE, which Rust's runtime ignores; a program with
+/// another `main` has to ignore it, too.
+///
+/// # Errors
+/// What splice(2) says: `WouldBlock`, and EINVAL where a descriptor can't be spliced.
+#[cfg(target_os = "linux")]
+pub fn splice(from: &impl AsFd, to: &impl AsFd, bytes: usize) -> io::Result<usize> {
+    let (from, to) = (from.as_fd().as_raw_fd(), to.as_fd().as_raw_fd());
+    let (here, flags) = (std::ptr::null_mut(), libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE);
+    // SAFETY: both descriptors are open for the length of the call, and null means no offsets.
+    let result = unsafe { libc::splice(from, here, to, here, bytes, flags) };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// Elsewhere bytes are copied.
+///
+/// # Errors
+/// Always `Unsupported`.
+#[cfg(not(target_os = "linux"))]
+pub fn pipe() -> io::Result<PipeEnds> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Elsewhere bytes are copied.
+///
+/// # Errors
+/// Always `Unsupported`.
+#[cfg(not(target_os = "linux"))]
+pub fn set_pipe_size(_: &impl AsFd, _: usize) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Elsewhere bytes are copied.
+///
+/// # Errors
+/// Always `Unsupported`.
+#[cfg(not(target_os = "linux"))]
+pub fn splice(_: &impl AsFd, _: &impl AsFd, _: usize) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
 }

@@ -152,3 +152,68 @@ impl fmt::Display for ClosingCode {
         })
     }
 }
+
+/// Why S does not relay for a pair: STUN error codes, those of RFC 8656 and RFC 6062 where one fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum RelayRefusal {
+    /// 403 (RFC 8656 §19): the operator has switched the relay off.
+    Off,
+    /// 437 (RFC 8656 §19): no introduction in progress fits, or it has been relayed already.
+    Unknown,
+    /// 447 (RFC 6062 §6.3): the other side did not join in time.
+    Alone,
+    /// 486 (RFC 8656 §19): one of the two peers has as many relays as it may have.
+    Quota,
+    /// 508 (RFC 8656 §19): S has as many relays as it may have.
+    Full,
+    /// A code that this version doesn't know.
+    Other(u16),
+}
+
+impl RelayRefusal {
+    /// The code of the STUN error response.
+    pub fn to_code(self) -> u16 {
+        match self {
+            Self::Off => 403,
+            Self::Unknown => 437,
+            Self::Alone => 447,
+            Self::Quota => 486,
+            Self::Full => 508,
+            Self::Other(code) => code,
+        }
+    }
+
+    /// The refusal that the code of a STUN error response means.
+    pub fn from_code(code: u16) -> Self {
+        match code {
+            403 => Self::Off,
+            437 => Self::Unknown,
+            447 => Self::Alone,
+            486 => Self::Quota,
+            508 => Self::Full,
+            other => Self::Other(other),
+        }
+    }
+
+    /// A few words for a report.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Off => "the relay is switched off",
+            Self::Unknown => "the rendezvous knows of no such introduction",
+            Self::Alone => "the other peer did not join the relay",
+            Self::Quota => "too many relayed connections of one peer",
+            Self::Full => "the relay is full",
+            Self::Other(_) => "the relay refused",
+        }
+    }
+}
+
+impl fmt::Display for RelayRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Other(code) => write!(f, "{} ({code})", self.label()),
+            _ => f.write_str(self.label()),
+        }
+    }
+}

@@ -8,4 +8,5 @@ mod support;
 mod exhaustion;
 mod main_port;
 mod names;
+mod punched_port;
 mod raw;

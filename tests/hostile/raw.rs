@@ -149,12 +149,12 @@ pub(crate) fn read_refusal(body: &[u8]) -> (RefusalCode, String) {
     }
 }
 
-/// A login as honest peers make it.
+/// A login as honest peers make it. They listen on the port that they name; here nobody does.
 pub(crate) fn login() -> Login {
     Login {
         reachable: true,
         nonce: [9; 16],
-        local_port: 0,
+        local_port: 9,
         hosts: vec!["127.0.0.1".parse().unwrap()],
         allow: Allow { anyone: true, peers: Vec::new() },
         agent: "attacker".into(),

@@ -12,7 +12,7 @@ use gimlet::net::peer::{Event, LocalEnd, Options, PeerHost, Service, StreamId};
 use gimlet::net::reactor::{HostId, Reactor};
 use gimlet::net::rendezvous::{self, RendezvousHost};
 use gimlet::proto::peer::{self, PunchId};
-use gimlet::proto::punch::Report;
+use gimlet::proto::punch::{Preference, Report};
 use gimlet::wire::message::Allow;
 use gimlet::wire::record::Purpose;
 
@@ -60,6 +60,8 @@ impl World {
             main: vec![any],
             holes: vec![any, any],
             text: "hello".into(),
+            relay: true,
+            limits: rendezvous::Limits::default(),
         };
         let server = reactor
             .add_rendezvous(|core, id| RendezvousHost::open(core, id, options, [7; 32]))
@@ -114,7 +116,8 @@ impl World {
     pub(crate) fn ask(&mut self, from: HostId, to: PeerId) -> PunchId {
         self.reactor
             .with_peer(from, |peer, core| {
-                peer.connect(core, to, Purpose::Stream("echo".into()), LocalEnd::Application)
+                let purpose = Purpose::Stream("echo".into());
+                peer.connect(core, to, Preference::Any, purpose, LocalEnd::Application)
             })
             .unwrap()
     }

@@ -18,7 +18,7 @@ use super::output::Output;
 use super::signals::{Signal, Signals};
 use crate::identity::PeerId;
 use crate::net::reactor::{HostId, Reactor};
-use crate::net::rendezvous::{Options, RendezvousHost};
+use crate::net::rendezvous::{Limits, Options, RendezvousHost};
 use crate::net::{clock, interfaces, sys};
 
 /// How long peers may take to hear that the rendezvous stops.
@@ -44,6 +44,8 @@ fn open(reactor: &mut Reactor, settings: &Settings) -> Result<HostId, Failure> {
         main: settings.main.clone(),
         holes: settings.holes.clone(),
         text: settings.text.clone(),
+        relay: true,
+        limits: Limits::default(),
     };
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(std::io::Error::other)?;

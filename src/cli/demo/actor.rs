@@ -175,7 +175,8 @@ impl Actor {
         }
         if let Outcome::Connected(winner) = &report.outcome {
             let what = format!(
-                "direct and proved, seen from {}: {} → {}, {}",
+                "{} and proved, seen from {}: {} → {}, {}",
+                winner.path(),
                 self.name,
                 winner.local,
                 winner.remote,

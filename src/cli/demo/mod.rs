@@ -20,6 +20,7 @@ use crate::net::clock;
 use crate::net::peer::{LocalEnd, Options, PeerHost, Service};
 use crate::net::reactor::Reactor;
 use crate::net::rendezvous::{self, RendezvousHost};
+use crate::proto::punch::Preference;
 use crate::wire::message::Allow;
 use crate::wire::record::Purpose;
 
@@ -98,6 +99,8 @@ impl Demo {
             main: vec![LOOPBACK],
             holes: vec![LOOPBACK, LOOPBACK],
             text: String::new(),
+            relay: true,
+            limits: rendezvous::Limits::default(),
         };
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(std::io::Error::other)?;
@@ -143,7 +146,9 @@ impl Demo {
         self.actors[0].asked = clock::now();
         let purpose = Purpose::Stream(SERVICE.to_owned());
         self.reactor
-            .with_peer(host, |host, core| host.connect(core, peer, purpose, LocalEnd::Application))
+            .with_peer(host, |host, core| {
+                host.connect(core, peer, Preference::Any, purpose, LocalEnd::Application)
+            })
             .map_err(|error| Failure::new(exit::OTHER, error.to_string()))?;
         let what = format!("A asks for B, and there for the service \"{SERVICE}\"");
         self.timeline.tell("asked", Arrow::AToS, &what)

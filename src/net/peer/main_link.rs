@@ -193,15 +193,20 @@ impl PeerHost {
         self.machine.handle_main_lost(error, clock::now());
     }
 
-    /// Reads until the kernel has no more. Signalling is small: no turn bound is needed here, since
-    /// S's messages are bounded by what we asked for.
+    /// Reads a turn's worth; what is left waits for the next turn.
     fn read_main(&mut self, core: &mut Core, key: usize) -> Result<(), LoginError> {
         let mut scratch = core.take_scratch();
+        let mut turn = 0;
         let result = loop {
             let Some(Sock::Main(main)) = self.socks.get_mut(key) else { break Ok(()) };
+            if turn >= limits::TURN_BYTES {
+                core.requeue(main.wire.token, Readiness::READABLE);
+                break Ok(());
+            }
             match io::Read::read(&mut main.wire.stream, &mut scratch) {
                 Ok(0) => break Err(LoginError::Lost("closed by the rendezvous".into())),
                 Ok(length) => {
+                    turn += length;
                     if let Err(error) = self.take_main_frames(core, key, &mut scratch[..length]) {
                         break Err(error);
                     }

@@ -4,6 +4,7 @@
 //! main_link   the login, and the listeners on its port
 //! holes       fresh ports, and probes
 //! paths       dials and accepted connections, until one is proved
+//! relay       the way through S, until it is a path
 //! streams     the proved connections, and the local sockets that they are pumped to
 //! ```
 
@@ -12,9 +13,10 @@ mod holes;
 mod local;
 mod main_link;
 mod paths;
+mod relay;
 mod streams;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +31,7 @@ use self::local::Local;
 pub use self::local::{LocalEnd, LocalSocket};
 use self::main_link::{MainLink, MainPort};
 use self::paths::PathLink;
+use self::relay::RelayLink;
 use self::streams::Wanted;
 use super::clock;
 use super::outbox::Outbox;
@@ -37,10 +40,10 @@ use super::{socket, sys};
 use crate::identity::{PeerId, SecretKey, ServerAddr};
 use crate::limits;
 use crate::proto::peer::{Action, Config, Peer, PunchId};
-use crate::proto::punch::{self, ConnId, PunchError};
+use crate::proto::punch::{self, ConnId, Preference, PunchError};
 use crate::proto::timers::Timers;
 use crate::wire::frame::FrameReader;
-use crate::wire::message::{Allow, Port, Token as PunchToken};
+use crate::wire::message::{Allow, Port};
 use crate::wire::record::Purpose;
 
 /// What a peer is and offers.
@@ -112,6 +115,7 @@ enum Sock {
         punch: PunchId,
         conn: ConnId,
     },
+    Relay(Box<RelayLink>),
     Path(Box<PathLink>),
     Local(Box<Local>),
     /// Between two kinds, for the length of a call.
@@ -146,9 +150,8 @@ pub struct PeerHost {
     candidates: Vec<SocketAddr>,
     holes: HashMap<u64, HoleSockets>,
     conns: HashMap<(PunchId, ConnId), usize>,
-    /// Accepted connections that belong to a punch which isn't known yet.
-    unclaimed: HashMap<PunchToken, usize>,
-    unclaimed_count: usize,
+    /// Accepted connections that belong to no punch which is known, by when they must: the oldest first.
+    unclaimed: BTreeSet<(Instant, usize)>,
     wanted: HashMap<PunchId, Wanted>,
     won: HashMap<PunchId, StreamId>,
     streams: HashMap<StreamId, usize>,
@@ -183,8 +186,7 @@ impl PeerHost {
             candidates: Vec::new(),
             holes: HashMap::new(),
             conns: HashMap::new(),
-            unclaimed: HashMap::new(),
-            unclaimed_count: 0,
+            unclaimed: BTreeSet::new(),
             wanted: HashMap::new(),
             won: HashMap::new(),
             streams: HashMap::new(),
@@ -217,7 +219,7 @@ impl PeerHost {
 
     // ---- commands ----
 
-    /// Asks for a direct connection. `local` is what the stream is pumped to. The answer is
+    /// Asks for a connection, direct or, if `preference` allows, relayed. `local` is what the stream is pumped to. The answer is
     /// [`Event::Connected`] or [`Event::Failed`].
     ///
     /// # Errors
@@ -226,10 +228,11 @@ impl PeerHost {
         &mut self,
         core: &mut Core,
         peer: PeerId,
+        preference: Preference,
         purpose: Purpose,
         local: LocalEnd,
     ) -> Result<PunchId, PunchError> {
-        let punch = self.machine.connect(peer, clock::now())?;
+        let punch = self.machine.connect(peer, preference, clock::now())?;
         self.wanted.insert(punch, Wanted::new(purpose, local));
         self.drain(core);
         Ok(punch)
@@ -284,6 +287,7 @@ impl PeerHost {
             Some(Sock::Listener { .. }) => self.handle_listener_ready(core, key),
             Some(Sock::Probe(_)) => self.handle_probe_ready(core, key, readiness),
             Some(Sock::Dial { .. }) => self.handle_dial_ready(core, key),
+            Some(Sock::Relay(_)) => self.handle_relay_ready(core, key),
             Some(Sock::Path(_)) => self.handle_path_ready(core, key, readiness),
             Some(Sock::Local(_)) => self.handle_local_ready(core, key, readiness),
             Some(Sock::Moving) | None => {
@@ -309,6 +313,10 @@ impl PeerHost {
                 Action::Punch { punch, action } => self.drive_punch(core, punch, &action),
             }
         }
+        self.hand_on_all(core);
+    }
+
+    fn hand_on_all(&mut self, core: &mut Core) {
         while let Some(event) = self.machine.poll_event() {
             self.hand_on(core, event);
         }
@@ -317,6 +325,7 @@ impl PeerHost {
     fn drive_punch(&mut self, core: &mut Core, punch: PunchId, action: &punch::Action) {
         match *action {
             punch::Action::Dial { conn, from, to } => self.dial(core, punch, conn, from, to),
+            punch::Action::Relay { conn, to } => self.dial_relay(core, punch, conn, to),
             punch::Action::Offer(conn) => self.offer(core, punch, conn),
             punch::Action::Claim(conn) => self.claim(core, punch, conn),
             punch::Action::Answer(conn) => self.answer_held(core, punch, conn),
@@ -368,6 +377,7 @@ impl PeerHost {
             }
             Some(Sock::Probe(mut probe)) => core.deregister(&mut probe.stream, probe.token),
             Some(Sock::Dial { mut stream, token, .. }) => core.deregister(&mut stream, token),
+            Some(Sock::Relay(mut relay)) => core.deregister(&mut relay.stream, relay.token),
             Some(Sock::Path(mut path)) => {
                 core.deregister(&mut path.wire.stream, path.wire.token);
             }

@@ -53,10 +53,6 @@ impl PathLink {
             _ => limits::HANDSHAKE_FRAME_BYTES,
         }
     }
-
-    fn is_unclaimed(&self) -> bool {
-        matches!(self.stage, Stage::Unclaimed { .. } | Stage::Waiting { .. })
-    }
 }
 
 impl PeerHost {
@@ -149,9 +145,8 @@ impl PeerHost {
         let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { return };
         let punch = self.machine.handle_accepted(port, local, remote, now);
         let until = now + limits::UNCLAIMED_TIME;
-        if punch.is_none() && self.unclaimed_count >= limits::UNCLAIMED_PATHS {
-            log::debug!("accepted {remote} and closed it: too many strangers");
-            return;
+        if punch.is_none() && self.unclaimed.len() >= limits::UNCLAIMED_PATHS {
+            self.lose_oldest_unclaimed(core);
         }
         let stage = if punch.is_some() { Stage::Claimed } else { Stage::Unclaimed { until } };
         let added = self.add_stream(core, stream, |stream, token| {
@@ -163,7 +158,7 @@ impl PeerHost {
                 self.conns.insert(conn, key);
             }
             (Ok(key), None) => {
-                self.unclaimed_count += 1;
+                self.unclaimed.insert((until, key));
                 self.timers.set(until, Due::Unclaimed(key));
             }
             (Err(error), punch) => {
@@ -172,6 +167,14 @@ impl PeerHost {
                     self.machine.handle_path_lost(punch, conn, PathError::Lost, now);
                 }
             }
+        }
+    }
+
+    /// Strangers who say nothing don't keep the peer out: it speaks as soon as it is connected.
+    fn lose_oldest_unclaimed(&mut self, core: &mut Core) {
+        if let Some((_, key)) = self.unclaimed.first().copied() {
+            log::debug!("an accepted connection is closed: too many strangers");
+            self.lose_path(core, key, PathError::Stranger);
         }
     }
 
@@ -202,19 +205,24 @@ impl PeerHost {
         let Some(Sock::Path(path)) = self.socks.get_mut(key) else { return };
         let Stage::Unclaimed { until } = path.stage else { return };
         path.stage = Stage::Waiting { until, introduction, token, offer };
-        self.unclaimed.insert(token, key);
         self.claim_path(core, key, role);
     }
 
-    /// A punch has learnt its token: does an accepted connection wait for it?
+    /// A punch has learnt its token: do accepted connections wait for it?
     pub(super) fn claim_waiting(&mut self, core: &mut Core, punch: PunchId) {
         let Some(context) = self.machine.path_context(punch) else { return };
         let token = context.token;
-        let (Some(&key), Some(role)) = (self.unclaimed.get(&token), self.machine.punch_role(punch))
-        else {
-            return;
+        let Some(role) = self.machine.punch_role(punch) else { return };
+        let waits = |key: &usize| match self.socks.get(*key) {
+            Some(Sock::Path(path)) => {
+                matches!(path.stage, Stage::Waiting { token: its, .. } if its == token)
+            }
+            _ => false,
         };
-        self.claim_path(core, key, role);
+        let waiting: Vec<_> = self.unclaimed.iter().map(|(_, key)| *key).filter(waits).collect();
+        for key in waiting {
+            self.claim_path(core, key, role);
+        }
     }
 
     fn claim_path(&mut self, core: &mut Core, key: usize, role: Role) {
@@ -231,8 +239,7 @@ impl PeerHost {
         path.stage = Stage::Claimed;
         path.punch = Some(conn);
         self.conns.insert(conn, key);
-        self.unclaimed.remove(&token);
-        self.unclaimed_count -= 1;
+        self.unclaimed.remove(&(until, key));
         self.timers.clear(until, Due::Unclaimed(key));
         if let Some(offer) = offer {
             self.take_offer(core, key, offer);
@@ -399,7 +406,7 @@ impl PeerHost {
         core.put_scratch(scratch);
     }
 
-    fn take_path_frames(&mut self, core: &mut Core, key: usize, input: &mut [u8]) {
+    pub(super) fn take_path_frames(&mut self, core: &mut Core, key: usize, input: &mut [u8]) {
         let Some(Sock::Path(path)) = self.socks.get_mut(key) else { return };
         let token = path.wire.token;
         let mut frames = std::mem::take(&mut path.wire.frames);
@@ -482,18 +489,9 @@ impl PeerHost {
     pub(super) fn forget_path(&mut self, core: &mut Core, key: usize) -> Option<(PunchId, ConnId)> {
         let Some(Sock::Path(path)) = self.socks.get(key) else { return None };
         let punch = path.punch;
-        if path.is_unclaimed() {
-            self.unclaimed_count -= 1;
-        }
-        match path.stage {
-            Stage::Unclaimed { until } => self.timers.clear(until, Due::Unclaimed(key)),
-            Stage::Waiting { until, token, .. } => {
-                self.timers.clear(until, Due::Unclaimed(key));
-                if self.unclaimed.get(&token) == Some(&key) {
-                    self.unclaimed.remove(&token);
-                }
-            }
-            _ => {}
+        if let Stage::Unclaimed { until } | Stage::Waiting { until, .. } = path.stage {
+            self.timers.clear(until, Due::Unclaimed(key));
+            self.unclaimed.remove(&(until, key));
         }
         if let Some(conn) = punch {
             self.conns.remove(&conn);

@@ -13,7 +13,7 @@ use crate::net::clock;
 use crate::net::outbox::Outbox;
 use crate::net::reactor::{Core, Readiness};
 use crate::proto::rendezvous::{LinkId, ProbeVerdict};
-use crate::wire::stun;
+use crate::wire::stun::{self, Join, Transaction};
 
 /// The error code for a probe that belongs to no session or to no awaited hole. Not registered: only
 /// our own attribute draws it.
@@ -24,14 +24,24 @@ pub(super) struct HoleLink {
     pub(super) stream: TcpStream,
     pub(super) token: Token,
     link: LinkId,
-    remote: SocketAddr,
+    pub(super) remote: SocketAddr,
     /// Another endpoint at which we answer (RFC 5780 §7.4), if there is one.
     other: Option<SocketAddr>,
     active: Instant,
     /// The timer that is set.
-    expires: Instant,
-    out: Outbox,
+    pub(super) expires: Instant,
+    pub(super) out: Outbox,
     partial: Vec<u8>,
+}
+
+/// How far the requests were answered.
+struct Progress {
+    /// Bytes.
+    used: usize,
+    /// Whether they made sense.
+    sound: bool,
+    /// The last of them asks to join a relay.
+    join: Option<(Transaction, Join)>,
 }
 
 impl RendezvousHost {
@@ -135,7 +145,7 @@ impl RendezvousHost {
         core.put_scratch(scratch);
     }
 
-    /// Answers every whole request, keeps the beginning of the next, and writes all answers at once.
+    /// Answers every whole request but that for a relay, keeps the beginning of the next, and writes all answers at once.
     fn take_requests(&mut self, core: &mut Core, link: LinkId, input: &[u8]) {
         let Some(hole) = self.hole_link(link) else { return };
         let mut kept = std::mem::take(&mut hole.partial);
@@ -146,36 +156,45 @@ impl RendezvousHost {
         let bytes = if joined { &kept[..] } else { input };
         let mut answers = std::mem::take(&mut self.assembly);
         answers.clear();
-        let (used, sound) = self.answer_all(link, bytes, &mut answers);
+        let Progress { used, sound, join } = self.answer_all(link, bytes, &mut answers);
         let rest = bytes[used..].to_vec();
+        // Nobody may speak behind a request for a relay before it is answered.
+        let sound = sound && (join.is_none() || rest.is_empty());
         if let Some(hole) = self.hole_link(link) {
             hole.partial = rest;
             let sent = hole.out.send(&mut hole.stream, &answers);
             if sent.is_err() || hole.out.len() > limits::HOLE_BACKLOG_BYTES || !sound {
                 self.counters.bad_stun += u64::from(!sound);
                 self.lose_hole(core, link);
+            } else if let Some((transaction, join)) = join {
+                self.join_relay(core, link, transaction, &join);
             }
         }
         self.assembly = answers;
         self.drain(core);
     }
 
-    /// Returns how many bytes were used, and whether they made sense.
-    fn answer_all(&mut self, link: LinkId, bytes: &[u8], answers: &mut Vec<u8>) -> (usize, bool) {
+    fn answer_all(&mut self, link: LinkId, bytes: &[u8], answers: &mut Vec<u8>) -> Progress {
         let mut used = 0;
+        let progress = |used, sound| Progress { used, sound, join: None };
         loop {
             match stun::decode(&bytes[used..]) {
                 Ok(Some((message, length))) => {
                     used += length;
                     if let stun::Message::Request(request) = message {
+                        if let (Some(join), true) = (request.relay, request.unknown.is_empty()) {
+                            self.counters.stun += 1;
+                            let join = Some((request.transaction, join));
+                            return Progress { join, ..progress(used, true) };
+                        }
                         self.answer(link, &request, answers);
                     }
                     // RFC 8489 §6.3: what isn't a Binding request is discarded.
                 }
-                Ok(None) => return (used, true),
+                Ok(None) => return progress(used, true),
                 Err(error) => {
                     log::debug!("STUN: {error}");
-                    return (used, false);
+                    return progress(used, false);
                 }
             }
         }
@@ -205,7 +224,7 @@ impl RendezvousHost {
         }
     }
 
-    fn lose_hole(&mut self, core: &mut Core, link: LinkId) {
+    pub(super) fn lose_hole(&mut self, core: &mut Core, link: LinkId) {
         let Some(hole) = self.hole_link(link) else { return };
         let (remote, expires) = (hole.remote, hole.expires);
         self.timers.clear(expires, Due::HoleIdle(link));

@@ -3,9 +3,13 @@
 //! ```text
 //! sessions   main port: accept, handshake, messages
 //! holes      hole ports: STUN
+//! relay      two connections to hole ports, joined; flow: one direction; pace: how fast
 //! ```
 
+mod flow;
 mod holes;
+mod pace;
+mod relay;
 mod sessions;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,13 +23,15 @@ use mio::net::TcpListener;
 use slab::Slab;
 
 use self::holes::HoleLink;
+use self::relay::{RelayLink, Relays};
 use self::sessions::MainLink;
 use super::clock;
 use super::reactor::{Core, HostId, Readiness};
 use super::{socket, sys};
 use crate::identity::SecretKey;
 use crate::limits;
-use crate::proto::rendezvous::{Action, Config, LinkId, Rendezvous};
+pub use crate::proto::rendezvous::Limits;
+use crate::proto::rendezvous::{Action, Config, LinkId, RelayId, Rendezvous};
 use crate::proto::timers::Timers;
 
 /// What a rendezvous is.
@@ -39,6 +45,10 @@ pub struct Options {
     pub holes: Vec<SocketAddr>,
     /// Words for every peer that logs in.
     pub text: String,
+    /// Whether data is relayed for two peers that found no way to each other.
+    pub relay: bool,
+    /// The bounds.
+    pub limits: Limits,
 }
 
 /// What has been counted at the sockets; the machine counts the rest.
@@ -60,6 +70,8 @@ pub struct Counters {
     pub bad_stun: u64,
     /// Times that accepting paused for want of descriptors.
     pub accept_pauses: u64,
+    /// Bytes relayed, both ways, up to now.
+    pub relayed_bytes: u64,
 }
 
 enum Sock {
@@ -72,6 +84,9 @@ enum Sock {
     },
     Main(Box<MainLink>),
     Hole(Box<HoleLink>),
+    Relay(Box<RelayLink>),
+    /// Between two kinds, for the length of a call.
+    Moving,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +103,10 @@ enum Due {
     Linger(LinkId),
     /// A hole connection may have been silent for too long.
     HoleIdle(LinkId),
+    /// A relayed pair may have been silent for too long.
+    RelayIdle(RelayId),
+    /// A relayed pair may flow on.
+    RelayPace(RelayId),
 }
 
 /// A rendezvous in a reactor.
@@ -107,6 +126,7 @@ pub struct RendezvousHost {
     hole_links: usize,
     /// Sockets beyond which no more hole connections are accepted.
     socket_limit: usize,
+    relays: Relays,
     timers: Timers<Due>,
     counters: Counters,
     /// Links whose peers don't read: closed after the machine has been drained.
@@ -125,10 +145,12 @@ impl RendezvousHost {
         let holes = bind_all(&options.holes)?;
         let main_addresses = addresses(&main)?;
         let hole_addresses = addresses(&holes)?;
+        let relays = Relays::new(&options.limits, clock::now());
         let config = Config {
             holes: announced(&main_addresses, &hole_addresses),
             text: options.text,
-            ..Config::default()
+            relay: options.relay,
+            limits: options.limits,
         };
         let mut host = Self {
             id,
@@ -146,6 +168,7 @@ impl RendezvousHost {
             socket_limit: sys::descriptor_limit()
                 .map_or(usize::MAX, |limit| limit as usize)
                 .saturating_sub(limits::RESERVED_DESCRIPTORS),
+            relays,
             timers: Timers::new(),
             counters: Counters::default(),
             broken: VecDeque::new(),
@@ -219,6 +242,8 @@ impl RendezvousHost {
                 Due::Handshake(link) => self.expire_handshake(core, link),
                 Due::Linger(link) => self.expire_linger(core, link),
                 Due::HoleIdle(link) => self.expire_hole(core, link, now),
+                Due::RelayIdle(id) => self.expire_pair(core, id, now),
+                Due::RelayPace(id) => self.pump_pair(core, id),
             }
         }
         self.drain(core);
@@ -229,7 +254,10 @@ impl RendezvousHost {
             Some(Sock::Listener { .. }) => self.handle_listener_ready(core, key),
             Some(Sock::Main(_)) => self.handle_main_ready(core, key, ready),
             Some(Sock::Hole(_)) => self.handle_hole_ready(core, key, ready),
-            None => debug_assert!(false, "tokens are taken back before a socket is forgotten"),
+            Some(Sock::Relay(_)) => self.handle_relay_ready(core, key, ready),
+            Some(Sock::Moving) | None => {
+                debug_assert!(false, "tokens are taken back before a socket is forgotten")
+            }
         }
         self.drain(core);
     }
@@ -242,6 +270,9 @@ impl RendezvousHost {
                     Action::Send { link, message } => self.send(link, &message),
                     Action::Close { link, code, text } => {
                         self.close_politely(core, link, code, text);
+                    }
+                    Action::RefuseRelay { link, refusal } => {
+                        self.refuse_relay(core, link, refusal);
                     }
                 }
             }
@@ -303,7 +334,8 @@ impl RendezvousHost {
             }
             Some(Sock::Main(mut main)) => core.deregister(&mut main.stream, main.token),
             Some(Sock::Hole(mut hole)) => core.deregister(&mut hole.stream, hole.token),
-            None => {}
+            Some(Sock::Relay(mut relay)) => core.deregister(&mut relay.stream, relay.token),
+            Some(Sock::Moving) | None => {}
         }
     }
 

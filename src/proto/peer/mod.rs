@@ -10,6 +10,7 @@
 //! Requests go out as soon as the channel is authenticated: they needn't wait for the welcome.
 
 mod holes;
+mod nat;
 mod punches;
 
 use std::collections::{HashMap, VecDeque};
@@ -22,14 +23,11 @@ pub use self::punches::PunchId;
 use self::punches::Punches;
 use crate::identity::PeerId;
 use crate::limits;
-use crate::proto::nat::{Given, Observation, classify_allocation, classify_mapping};
+use crate::proto::nat::{Given, Observation};
 use crate::proto::punch::{self, Report};
 use crate::proto::timers::Timers;
-use crate::wire::message::{Allocation, Allow, Login, Message, Nat, Nonce, Welcome};
+use crate::wire::message::{Allow, Login, Message, Nat, Nonce, Welcome};
 use crate::wire::refusal::{ClosingCode, RefusalCode};
-
-/// Probes that show which ports a NAT hands out.
-const ALLOCATION_PROBES: usize = 9;
 
 /// What a peer is, and how it behaves.
 #[derive(Clone, Debug)]
@@ -473,28 +471,6 @@ impl Peer {
         self.settle(now);
     }
 
-    /// A probe from the main port has been answered, or has failed.
-    pub fn handle_main_probe(&mut self, to: SocketAddr, mapped: Option<SocketAddr>) {
-        if let Some(mapped) = mapped {
-            self.main.observations.push(Observation { destination: to, mapped });
-        }
-        self.main.probes_out = self.main.probes_out.saturating_sub(1);
-        if self.main.probes_out == 0 && self.is_logged_in() {
-            self.learn_mapping();
-        }
-    }
-
-    /// A probe from a fresh port has been answered, or has failed.
-    pub fn handle_fresh_probe(&mut self, index: usize, given: Option<Given>) {
-        if let Some(slot) = self.main.given.get_mut(index) {
-            *slot = given;
-        }
-        self.main.probes_out = self.main.probes_out.saturating_sub(1);
-        if self.main.probes_out == 0 && self.is_logged_in() {
-            self.learn_allocation();
-        }
-    }
-
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((at, due)) = self.timers.expire(now) {
@@ -558,82 +534,8 @@ impl Peer {
         self.events
             .push_back(Event::LoggedIn { observed: welcome.observed, text: welcome.text.clone() });
         self.main.welcome = Some(welcome);
-        self.probe_mapping();
+        self.probe_mapping(now);
         self.ask_for_waiting(now);
-    }
-
-    /// Looks at our own NAT from the main port: once for each hole endpoint.
-    fn probe_mapping(&mut self) {
-        let (Some(server), Some(observed)) = (self.main.server, self.main.observed) else { return };
-        self.main.observations = vec![Observation { destination: server, mapped: observed }];
-        let endpoints = self.hole_endpoints();
-        self.main.probes_out = endpoints.len();
-        if self.main.local_port == 0 || endpoints.is_empty() {
-            return self.learn_mapping();
-        }
-        for to in endpoints {
-            self.actions.push_back(Action::ProbeMain { to });
-        }
-    }
-
-    fn learn_mapping(&mut self) {
-        let main = &self.main;
-        let mapping = classify_mapping(&main.observations, main.local_port, &main.hosts);
-        self.nat = Nat { mapping, allocation: Allocation::Unknown };
-        self.events.push_back(Event::NatKnown(self.nat));
-        if mapping.is_shared() {
-            self.tell_nat();
-        } else {
-            self.probe_allocation();
-        }
-    }
-
-    /// The mapping depends on the destination: which ports does the NAT hand out?
-    fn probe_allocation(&mut self) {
-        let Some(to) = self.hole_endpoint() else { return self.tell_nat() };
-        self.main.given = vec![None; ALLOCATION_PROBES];
-        self.main.probes_out = ALLOCATION_PROBES;
-        for index in 0..ALLOCATION_PROBES {
-            self.actions.push_back(Action::ProbeFresh { index, to });
-        }
-    }
-
-    fn learn_allocation(&mut self) {
-        let given: Vec<Given> = self.main.given.iter().copied().flatten().collect();
-        self.nat.allocation = classify_allocation(&given);
-        self.events.push_back(Event::NatKnown(self.nat));
-        self.tell_nat();
-    }
-
-    fn tell_nat(&mut self) {
-        if self.nat != Nat::default() && self.is_logged_in() {
-            let hosts = self.main.hosts.clone();
-            self.send(Message::Update { nat: self.nat, hosts });
-        }
-    }
-
-    /// Where S answers STUN, as we can reach it.
-    fn hole_endpoints(&self) -> Vec<SocketAddr> {
-        let (Some(server), Some(welcome)) = (self.main.server, &self.main.welcome) else {
-            return Vec::new();
-        };
-        let mut endpoints = Vec::new();
-        for hole in welcome.holes.iter().take(limits::HOLE_ENDPOINTS) {
-            let ip = if hole.ip().is_unspecified() { server.ip() } else { hole.ip() };
-            let endpoint = SocketAddr::new(ip, hole.port());
-            let reachable = endpoint.is_ipv4() == server.is_ipv4()
-                || self.main.hosts.iter().any(|host| host.is_ipv4() == endpoint.is_ipv4());
-            if reachable && !endpoints.contains(&endpoint) {
-                endpoints.push(endpoint);
-            }
-        }
-        endpoints
-    }
-
-    /// The hole endpoint for fresh holes: of the family in which S sees us.
-    fn hole_endpoint(&self) -> Option<SocketAddr> {
-        let server = self.main.server?;
-        self.hole_endpoints().into_iter().find(|hole| hole.is_ipv4() == server.is_ipv4())
     }
 
     fn backoff(&mut self) -> Duration {

@@ -3,9 +3,10 @@
 
 use super::*;
 use crate::identity::PublicKey;
-use crate::proto::punch::{Action as PunchAction, PunchError};
+use crate::proto::punch::{Action as PunchAction, Preference, PunchError};
 use crate::wire::message::{
-    Candidate, CandidateKind, Mapping, Nat, Port, Refused, Release, Role, RoundResult, Token,
+    Allocation, Candidate, CandidateKind, Mapping, Nat, Port, Refused, Release, Role, RoundResult,
+    Token,
 };
 use crate::wire::noise::NoiseError;
 
@@ -55,6 +56,7 @@ fn release(role: Role, introduction: u64, token: u8) -> Message {
         }],
         sockets: 1,
         spray: None,
+        relay: None,
     }))
 }
 
@@ -110,7 +112,7 @@ impl Bench {
     }
 
     fn connect(&mut self) -> PunchId {
-        self.peer.connect(other().1, self.now).unwrap()
+        self.peer.connect(other().1, Preference::Any, self.now).unwrap()
     }
 
     fn failure(&mut self) -> Option<PunchError> {
@@ -162,9 +164,9 @@ fn the_login_looks_at_its_own_nat_and_says_what_it_saw() {
         .collect();
     assert_eq!(probes, to);
     let mapped = "198.51.100.7:1000".parse().unwrap();
-    bench.peer.handle_main_probe(to[0], Some(mapped));
+    bench.peer.handle_main_probe(to[0], Some(mapped), bench.now);
     assert!(bench.sent().is_empty());
-    bench.peer.handle_main_probe(to[1], Some(mapped));
+    bench.peer.handle_main_probe(to[1], Some(mapped), bench.now);
     assert!(matches!(
         bench.sent()[..],
         [Message::Update { nat: Nat { mapping: Mapping::EndpointIndependent, .. }, .. }]
@@ -306,7 +308,7 @@ fn whoever_is_replaced_does_not_come_back() {
     assert!(bench.peer.is_stopped());
     bench.pass(Duration::from_secs(600));
     assert!(bench.actions().is_empty());
-    assert!(bench.peer.connect(other().1, bench.now).is_err());
+    assert!(bench.peer.connect(other().1, Preference::Any, bench.now).is_err());
 }
 
 #[test]
@@ -389,7 +391,7 @@ fn no_more_punches_than_the_bound() {
     for _ in 0..limits::PUNCHES {
         bench.connect();
     }
-    assert_eq!(bench.peer.connect(other().1, bench.now), Err(PunchError::TooMany));
+    assert_eq!(bench.peer.connect(other().1, Preference::Any, bench.now), Err(PunchError::TooMany));
     bench.pass(limits::REQUEST_TIME);
     assert_eq!(bench.peer.punches(), 0);
 }
@@ -433,15 +435,14 @@ fn a_nat_that_maps_by_destination_is_looked_at_again() {
     bench.actions();
     for (port, mapped) in [(8000, 5001), (8001, 5002)] {
         let to = SocketAddr::new("192.0.2.1".parse().unwrap(), port);
-        bench
-            .peer
-            .handle_main_probe(to, Some(SocketAddr::new("198.51.100.7".parse().unwrap(), mapped)));
+        let mapped = SocketAddr::new("198.51.100.7".parse().unwrap(), mapped);
+        bench.peer.handle_main_probe(to, Some(mapped), bench.now);
     }
     let probes =
         bench.actions().into_iter().filter(|action| matches!(action, Action::ProbeFresh { .. }));
     for index in 0..probes.count() {
         let mapped = 5003 + 2 * index as u16;
-        bench.peer.handle_fresh_probe(index, Some(Given { local: 40_000, mapped }));
+        bench.peer.handle_fresh_probe(index, Some(Given { local: 40_000, mapped }), bench.now);
     }
     let nat = Nat {
         mapping: Mapping::AddressAndPortDependent,
@@ -449,4 +450,41 @@ fn a_nat_that_maps_by_destination_is_looked_at_again() {
     };
     assert_eq!(bench.peer.nat(), nat);
     assert!(matches!(bench.sent()[..], [Message::Update { nat: told, .. }] if told == nat));
+}
+
+#[test]
+fn the_relay_is_joined_where_the_release_says_and_with_what_s_knows_us_by() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    let id = bench.peer.connect(other().1, Preference::RelayOnly, bench.now).unwrap();
+    bench.hear(relayed_release());
+    let to = "192.0.2.1:8000".parse().unwrap();
+    let joins = |action: &Action| matches!(action, Action::Punch { action: PunchAction::Relay { to: at, .. }, .. } if *at == to);
+    assert!(bench.actions().iter().any(joins), "unspecified means where S was reached");
+    let join = bench.peer.relay_join(id).unwrap();
+    assert_eq!((join.session, join.introduction, join.token), ([5; 16], 7, [8; 16]));
+    assert_eq!(join.role, Role::Controller);
+}
+
+#[test]
+fn s_is_told_when_the_relay_was_all_that_was_wanted_and_it_failed() {
+    let mut bench = bench(|_| {});
+    bench.log_in();
+    let id = bench.peer.connect(other().1, Preference::RelayOnly, bench.now).unwrap();
+    bench.hear(relayed_release());
+    let relay = bench.actions().into_iter().find_map(|action| match action {
+        Action::Punch { action: PunchAction::Relay { conn, .. }, .. } => Some(conn),
+        _ => None,
+    });
+    let error = punch::DialError::RelayRefused(crate::wire::refusal::RelayRefusal::Full);
+    bench.peer.handle_dial_failed(id, relay.unwrap(), error, bench.now);
+    let given_up = Message::Outcome { introduction: 7, round: 1, result: RoundResult::GivenUp };
+    assert_eq!(bench.sent(), [given_up]);
+    assert_eq!(bench.failure(), Some(PunchError::NoConnection));
+}
+
+fn relayed_release() -> Message {
+    let Message::Release(mut release) = release(Role::Controller, 7, 8) else { unreachable!() };
+    release.relay = Some("0.0.0.0:8000".parse().unwrap());
+    Message::Release(release)
 }

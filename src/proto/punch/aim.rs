@@ -89,6 +89,7 @@ mod tests {
             candidates: vec![Candidate { kind: CandidateKind::ServerReflexive, address }],
             sockets,
             spray,
+            relay: None,
         }
     }
 

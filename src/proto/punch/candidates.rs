@@ -49,7 +49,8 @@ fn is_near(candidates: &[Candidate], own: &OwnAddresses) -> bool {
 
 fn is_dialable(candidate: &Candidate, near: bool) -> bool {
     let address = candidate.address;
-    let usable = address.port() != 0
+    let usable = candidate.kind != CandidateKind::Relayed
+        && address.port() != 0
         && !address.ip().is_unspecified()
         && !address.ip().is_multicast()
         && !matches!(address.ip(), IpAddr::V4(ip) if ip.is_broadcast());

@@ -53,16 +53,16 @@ impl Target {
         error: DialError,
         jitter: &mut fastrand::Rng,
     ) -> Option<Duration> {
-        let (end, delay) = match error {
-            DialError::Refused => (DialEnd::Refused, self.after_refusal(jitter)),
-            DialError::Unreachable => (DialEnd::Unreachable, self.after_refusal(jitter)),
-            DialError::Taken => (DialEnd::Taken, Some(limits::TAKEN_RETRY)),
-            DialError::Exhausted => (DialEnd::Exhausted, Some(limits::SLOW_RETRY)),
-            DialError::NoRoute => (DialEnd::NoRoute, None),
-            DialError::TimedOut => (DialEnd::TimedOut, None),
-            DialError::Other => (DialEnd::Failed, None),
+        let delay = match error {
+            DialError::Refused | DialError::Unreachable => self.after_refusal(jitter),
+            DialError::Taken => Some(limits::TAKEN_RETRY),
+            DialError::Exhausted => Some(limits::SLOW_RETRY),
+            DialError::NoRoute
+            | DialError::TimedOut
+            | DialError::RelayRefused(_)
+            | DialError::Other => None,
         };
-        self.end = end;
+        self.end = error.into();
         let delay = delay.filter(|_| !self.stray);
         self.given_up = delay.is_none();
         delay
@@ -113,10 +113,19 @@ impl Target {
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) state: ConnState,
-    /// The target that was dialled; none when it was accepted.
-    target: Option<u32>,
+    origin: Origin,
     round: u8,
     path: Option<Path>,
+}
+
+/// How a connection comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// This target was dialled.
+    Target(u32),
+    Accepted,
+    /// S joins it with one of the other peer's.
+    Relay,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +148,11 @@ struct Path {
 
 impl Conn {
     pub(super) fn dialling(target: u32, round: u8) -> Self {
-        Self { state: ConnState::Dialling, target: Some(target), round, path: None }
+        Self { state: ConnState::Dialling, origin: Origin::Target(target), round, path: None }
+    }
+
+    pub(super) fn relayed(round: u8) -> Self {
+        Self { state: ConnState::Dialling, origin: Origin::Relay, round, path: None }
     }
 
     pub(super) fn accepted(
@@ -150,7 +163,7 @@ impl Conn {
     ) -> Self {
         let path = Some(Path { local, remote, since });
         let state = ConnState::Proving { until: since + limits::PROOF_TIME };
-        Self { state, target: None, round, path }
+        Self { state, origin: Origin::Accepted, round, path }
     }
 
     pub(super) fn establish(&mut self, local: SocketAddr, remote: SocketAddr, since: Instant) {
@@ -158,8 +171,20 @@ impl Conn {
         self.path = Some(Path { local, remote, since });
     }
 
+    /// The target that was dialled; none when it was accepted, or is the relay's.
     pub(super) fn target(&self) -> Option<u32> {
-        self.target
+        match self.origin {
+            Origin::Target(target) => Some(target),
+            Origin::Accepted | Origin::Relay => None,
+        }
+    }
+
+    pub(super) fn is_accepted(&self) -> bool {
+        self.origin == Origin::Accepted
+    }
+
+    pub(super) fn is_relayed(&self) -> bool {
+        self.origin == Origin::Relay
     }
 
     pub(super) fn remote(&self) -> Option<SocketAddr> {
@@ -179,8 +204,11 @@ impl Conn {
         Winner {
             local: path.local,
             remote: path.remote,
-            opened: if self.target.is_some() { Opened::Dialled } else { Opened::Accepted },
-            kind,
+            opened: match self.origin {
+                Origin::Accepted => Opened::Accepted,
+                Origin::Target(_) | Origin::Relay => Opened::Dialled,
+            },
+            kind: if self.is_relayed() { Some(CandidateKind::Relayed) } else { kind },
             round: self.round,
             established_after: path.since.saturating_duration_since(started),
         }

@@ -18,6 +18,8 @@
 mod aim;
 pub mod candidates;
 mod conns;
+mod end;
+mod relay;
 pub mod report;
 pub mod strategy;
 
@@ -27,6 +29,8 @@ use std::time::{Duration, Instant};
 
 use self::candidates::OwnAddresses;
 use self::conns::{Conn, ConnState, Target};
+pub use self::relay::Preference;
+use self::relay::Relay;
 pub use self::report::{
     DialEnd, DialReport, Opened, Outcome, PunchError, Report, RoundReport, Winner,
 };
@@ -34,6 +38,7 @@ use crate::identity::PeerId;
 use crate::limits;
 use crate::proto::timers::Timers;
 use crate::wire::message::{Mapping, Port, Release, Role};
+use crate::wire::refusal::RelayRefusal;
 use slab::Slab;
 
 /// A connection of a punch, from its first SYN on. Means something within its punch alone.
@@ -51,6 +56,15 @@ pub enum Action {
         /// From which local port; none for a fresh one.
         from: Option<Port>,
         /// Where to.
+        to: SocketAddr,
+    },
+    /// Dial S from any port and ask to join the relay; tell [`Punch::handle_established`] once S has
+    /// answered that both have joined, or [`Punch::handle_dial_failed`]. From the answer on, it is a
+    /// connection like any other.
+    Relay {
+        /// The connection's name from now on.
+        conn: ConnId,
+        /// The hole endpoint of S.
         to: SocketAddr,
     },
     /// Controller: send the offer; tell [`Punch::handle_proved`] when it is answered.
@@ -80,6 +94,8 @@ pub enum DialError {
     TimedOut,
     /// EMFILE, ENFILE, ENOBUFS, EAGAIN: this machine has no more.
     Exhausted,
+    /// S does not relay.
+    RelayRefused(RelayRefusal),
     /// Anything else.
     Other,
 }
@@ -105,6 +121,10 @@ enum Due {
     Proof(ConnId),
     /// The round is over.
     RoundEnd(u8),
+    /// The head start is over: join the relay.
+    Relay,
+    /// The relay must be joined.
+    RelayLate,
     /// The punch is over, whatever it does.
     Deadline,
 }
@@ -148,12 +168,21 @@ pub struct Punch {
     timers: Timers<Due>,
     actions: VecDeque<Action>,
     jitter: fastrand::Rng,
+    relay: Relay,
     report: Report,
 }
 
 impl Punch {
-    /// A punch that waits for its first release. For the controller, `now` is when it asked.
-    pub fn new(peer: PeerId, role: Role, mapping: Mapping, seed: u64, now: Instant) -> Self {
+    /// A punch that waits for its first release. For the controller, `now` is when it asked; the
+    /// controlled has no preference but [`Preference::Any`].
+    pub fn new(
+        peer: PeerId,
+        role: Role,
+        preference: Preference,
+        mapping: Mapping,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let mut timers = Timers::new();
         timers.set(now + limits::INTRODUCTION_TIME, Due::Deadline);
         Self {
@@ -172,13 +201,17 @@ impl Punch {
             timers,
             actions: VecDeque::new(),
             jitter: fastrand::Rng::with_seed(seed),
+            relay: Relay::new(preference),
             report: Report {
                 peer,
                 role,
+                preference,
                 introduction: None,
                 mapping,
                 remote_mapping: Mapping::Unknown,
                 rounds: Vec::new(),
+                relay_offered: false,
+                relay: None,
                 outcome: Outcome::Pending,
                 released_after: None,
                 elapsed: Duration::ZERO,
@@ -208,9 +241,16 @@ impl Punch {
         self.round
     }
 
-    /// What our NAT has shown meanwhile, for the report.
-    pub fn set_mapping(&mut self, mapping: Mapping) {
-        self.report.mapping = mapping;
+    /// What our NAT has shown meanwhile. If the round was planned without it and another plan is better,
+    /// the round is over.
+    pub fn handle_mapping_known(&mut self, mapping: Mapping, now: Instant) {
+        let before = std::mem::replace(&mut self.report.mapping, mapping);
+        if let Phase::Dialling { round } = self.phase
+            && before == Mapping::Unknown
+            && !mapping.is_shared()
+        {
+            self.end_round(round, now);
+        }
     }
 
     /// Where the current round dials, and from which port: an accepted connection from there is ours.
@@ -246,6 +286,10 @@ impl Punch {
         self.round = release.round;
         self.own = own;
         self.close_strays();
+        if self.relay_only() {
+            self.await_relay(now);
+            return true;
+        }
         self.held = aim::targets(release, &self.own, sockets, &mut self.jitter);
         self.report.rounds.push(RoundReport {
             round: release.round,
@@ -262,6 +306,7 @@ impl Punch {
         } else {
             self.timers.set(now + delay, Due::Start);
         }
+        self.await_relay(now);
         true
     }
 
@@ -285,8 +330,8 @@ impl Punch {
         remote: SocketAddr,
         now: Instant,
     ) -> Option<ConnId> {
-        let accepted = self.conns.iter().filter(|(_, conn)| conn.target().is_none()).count();
-        if self.is_ended() || accepted >= limits::CANDIDATES {
+        let accepted = self.conns.iter().filter(|(_, conn)| conn.is_accepted()).count();
+        if self.is_ended() || self.relay_only() || accepted >= limits::CANDIDATES {
             return None;
         }
         let conn = ConnId(self.conns.insert(Conn::accepted(self.round, local, remote, now)) as u32);
@@ -300,7 +345,7 @@ impl Punch {
     /// A dial failed; its socket is closed.
     pub fn handle_dial_failed(&mut self, conn: ConnId, error: DialError, now: Instant) {
         let Some(entry) = self.conns.try_remove(conn.0 as usize) else { return };
-        let Some(index) = entry.target() else { return };
+        let Some(index) = entry.target() else { return self.fail_relay(error.into(), now) };
         let target = &mut self.targets[index as usize];
         if let Some(delay) = target.fail(error, &mut self.jitter) {
             self.timers.set(now + delay, Due::Retry(index));
@@ -318,6 +363,9 @@ impl Punch {
         }
         if self.answered == Some(conn) {
             self.answer_another(now);
+        }
+        if entry.is_relayed() {
+            self.fail_relay(error.into(), now);
         }
         self.end_round_if_hopeless(now);
     }
@@ -384,6 +432,8 @@ impl Punch {
                 Due::Deadline if self.answer_lost => {
                     self.end(Outcome::Failed(PunchError::Lost), now);
                 }
+                Due::Relay => self.join_relay(now),
+                Due::RelayLate => self.expire_relay(now),
                 Due::Deadline => self.end(Outcome::Failed(PunchError::NoConnection), now),
             }
         }
@@ -486,6 +536,13 @@ impl Punch {
             self.timers.set(now + limits::PROOF_TIME / 4, Due::RoundEnd(round));
             return;
         }
+        if round > 1 {
+            // No need of a head start any more.
+            self.join_relay(now);
+        }
+        if round >= limits::ROUNDS && self.waits_for_relay() {
+            return;
+        }
         self.actions.push_back(Action::RoundOver(round));
         if round >= limits::ROUNDS {
             self.end(Outcome::Failed(PunchError::NoConnection), now);
@@ -499,71 +556,12 @@ impl Punch {
         let Phase::Dialling { round } = self.phase else { return };
         let hopeless = self.held.is_empty()
             && self.waiting.is_empty()
-            && self.conns.is_empty()
+            && self.conns.iter().all(|(_, conn)| conn.is_relayed() && !conn.is_established())
             && self.targets.iter().all(|target| target.round != round || target.is_given_up());
         // Without a single candidate the other side may still reach us.
         if hopeless && self.targets.iter().any(|target| target.round == round) {
             self.end_round(round, now);
         }
-    }
-
-    // ---- the end ----
-
-    /// The controller goes on, with another connection or in another round; if it doesn't, S or the
-    /// deadline ends the punch.
-    fn answer_another(&mut self, now: Instant) {
-        log::debug!("punch peer={}: the answered connection was lost", self.report.peer);
-        self.answered = None;
-        self.answer_lost = true;
-        let held = self.conns.iter().find(|(_, conn)| conn.state == ConnState::Held);
-        match (held, self.over) {
-            (Some((index, _)), _) => self.actions.push_back(Action::Answer(ConnId(index as u32))),
-            (None, Some(error)) => self.end(Outcome::Failed(error), now),
-            (None, None) => {}
-        }
-    }
-
-    fn win(&mut self, conn: ConnId, now: Instant) {
-        let entry = self.conns.remove(conn.0 as usize);
-        if let Some(index) = entry.target() {
-            self.targets[index as usize].end = DialEnd::Won;
-        }
-        let kind = match entry.target() {
-            Some(index) => Some(self.targets[index as usize].candidate.kind),
-            None => self
-                .targets
-                .iter()
-                .find(|target| Some(target.candidate.address) == entry.remote())
-                .map(|target| target.candidate.kind),
-        };
-        let winner = entry.winner(kind, self.started);
-        self.end(Outcome::Connected(winner), now);
-    }
-
-    fn end(&mut self, outcome: Outcome, now: Instant) {
-        for (index, conn) in &self.conns {
-            if let (Some(target), true) = (conn.target(), conn.is_established()) {
-                self.targets[target as usize].end = DialEnd::Spare;
-            }
-            self.actions.push_back(Action::Close(ConnId(index as u32)));
-        }
-        self.conns.clear();
-        self.answered = None;
-        self.timers = Timers::new();
-        self.waiting.clear();
-        for target in self.targets.drain(..) {
-            let rounds = &mut self.report.rounds;
-            let Some(round) = rounds.iter_mut().find(|round| round.round == target.round) else {
-                continue;
-            };
-            round.strays += u32::from(target.stray && target.attempts > 0);
-            if !target.stray || target.end == DialEnd::Won {
-                round.dials.push(target.into_report());
-            }
-        }
-        self.report.outcome = outcome;
-        self.report.elapsed = now.saturating_duration_since(self.started);
-        self.enter(Phase::Ended, "over");
     }
 
     fn enter(&mut self, phase: Phase, why: &str) {

@@ -1,12 +1,14 @@
 //! What a punch did, for people, metrics and tests.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::{DialError, PathError, Preference};
 use crate::identity::PeerId;
 use crate::wire::message::{CandidateKind, Mapping, Port, Role};
-use crate::wire::refusal::RefusalCode;
+use crate::wire::refusal::{RefusalCode, RelayRefusal};
 
 /// The story of one punch, from the request to its end.
 #[derive(Clone, Debug)]
@@ -15,6 +17,8 @@ pub struct Report {
     pub peer: PeerId,
     /// Which side we were.
     pub role: Role,
+    /// Which ways it might take.
+    pub preference: Preference,
     /// Number of the introduction, once there was one.
     pub introduction: Option<u64>,
     /// How our NAT maps, as far as it was known.
@@ -23,6 +27,10 @@ pub struct Report {
     pub remote_mapping: Mapping,
     /// The rounds, in order.
     pub rounds: Vec<RoundReport>,
+    /// Whether the rendezvous relays.
+    pub relay_offered: bool,
+    /// The dial of the relay, if there was one.
+    pub relay: Option<DialReport>,
     /// How it ended.
     pub outcome: Outcome,
     /// From the request (for the controlled: from the first release) to S's first release.
@@ -58,6 +66,18 @@ pub struct Winner {
     pub round: u8,
     /// From the request to the established TCP connection, before its proof.
     pub established_after: Duration,
+}
+
+impl Winner {
+    /// Whether what is sent over it goes through the rendezvous.
+    pub fn is_relayed(&self) -> bool {
+        self.kind == Some(CandidateKind::Relayed)
+    }
+
+    /// `direct` or `relayed`.
+    pub fn path(&self) -> &'static str {
+        if self.is_relayed() { "relayed" } else { "direct" }
+    }
 }
 
 /// How a connection came about on our side.
@@ -115,6 +135,8 @@ pub enum DialEnd {
     TimedOut,
     /// No descriptor or port was free here.
     Exhausted,
+    /// The rendezvous refused to relay.
+    RelayRefused(RelayRefusal),
     /// Another error of the socket.
     Failed,
     /// It connected, and whoever answered wasn't the peer.
@@ -177,12 +199,63 @@ impl DialEnd {
             Self::Taken => "the other side came first",
             Self::TimedOut => "timed out",
             Self::Exhausted => "out of descriptors or ports",
+            Self::RelayRefused(refusal) => refusal.label(),
             Self::Failed => "failed",
             Self::Stranger => "a stranger answered",
             Self::Lost => "lost before proof",
             Self::Spare => "connected, not chosen",
             Self::Won => "won",
         }
+    }
+}
+
+impl From<DialError> for DialEnd {
+    fn from(error: DialError) -> Self {
+        match error {
+            DialError::Refused => Self::Refused,
+            DialError::Unreachable => Self::Unreachable,
+            DialError::NoRoute => Self::NoRoute,
+            DialError::Taken => Self::Taken,
+            DialError::TimedOut => Self::TimedOut,
+            DialError::Exhausted => Self::Exhausted,
+            DialError::RelayRefused(refusal) => Self::RelayRefused(refusal),
+            DialError::Other => Self::Failed,
+        }
+    }
+}
+
+impl From<PathError> for DialEnd {
+    fn from(error: PathError) -> Self {
+        match error {
+            PathError::Lost => Self::Lost,
+            PathError::Stranger => Self::Stranger,
+        }
+    }
+}
+
+impl Report {
+    /// Whether there is a connection, and it goes through the rendezvous.
+    pub fn is_relayed(&self) -> bool {
+        matches!(&self.outcome, Outcome::Connected(winner) if winner.is_relayed())
+    }
+
+    /// What became of the direct ways so far: `203.0.113.1:7 refused, …`.
+    pub fn why_not_direct(&self) -> String {
+        if self.preference == Preference::RelayOnly {
+            return "that was asked for".to_owned();
+        }
+        // The last word on each address.
+        let dials: BTreeMap<_, _> = self
+            .rounds
+            .iter()
+            .flat_map(|round| &round.dials)
+            .map(|dial| (dial.to, dial.end))
+            .collect();
+        if dials.is_empty() {
+            return "there was no address to dial".to_owned();
+        }
+        let words = dials.iter().map(|(to, end)| format!("{to}: {}", end.label()));
+        words.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -202,8 +275,19 @@ impl fmt::Display for Report {
         for round in &self.rounds {
             round.fmt(f)?;
         }
+        if let Some(relay) = &self.relay {
+            writeln!(f, "  relay at {}: {}", relay.to, relay.end.label())?;
+        }
         match &self.outcome {
             Outcome::Pending => write!(f, "  still going on after {}", millis(self.elapsed)),
+            Outcome::Connected(winner) if winner.is_relayed() => write!(
+                f,
+                "  relayed through the rendezvous ({} → {}), {} after the request, because {}",
+                winner.local,
+                winner.remote,
+                millis(winner.established_after),
+                self.why_not_direct(),
+            ),
             Outcome::Connected(winner) => write!(
                 f,
                 "  direct: {} → {}, {} in round {}, {} after the request",
@@ -268,6 +352,7 @@ pub fn candidate_kind(kind: CandidateKind) -> &'static str {
         CandidateKind::Host => "host",
         CandidateKind::ServerReflexive => "server-reflexive",
         CandidateKind::Predicted => "predicted",
+        CandidateKind::Relayed => "relayed",
     }
 }
 

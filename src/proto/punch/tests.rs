@@ -1,9 +1,12 @@
 //! One punch, driven by hand.
 #![allow(clippy::disallowed_methods, reason = "a test may take any instant as its origin")]
 
+mod relay;
+
 use super::*;
 use crate::identity::PublicKey;
 use crate::wire::message::{Candidate, CandidateKind, Nat, Spray};
+use crate::wire::refusal::RelayRefusal;
 
 const LOCAL: &str = "10.0.0.2:1000";
 
@@ -18,9 +21,13 @@ fn address(text: &str) -> SocketAddr {
 }
 
 fn bench(role: Role) -> Bench {
+    bench_with(role, Preference::Any)
+}
+
+fn bench_with(role: Role, preference: Preference) -> Bench {
     let now = Instant::now();
     let peer = PeerId::from_bytes([1; 15]);
-    let punch = Punch::new(peer, role, Mapping::Unknown, 7, now);
+    let punch = Punch::new(peer, role, preference, Mapping::Unknown, 7, now);
     Bench { punch, now, actions: Vec::new() }
 }
 
@@ -42,6 +49,7 @@ fn release(round: u8, candidates: &[&str]) -> Release {
             .collect(),
         sockets: 1,
         spray: None,
+        relay: None,
     }
 }
 
@@ -56,6 +64,7 @@ impl Bench {
     }
 
     fn release(&mut self, release: &Release) -> Vec<Action> {
+        self.punch.handle_relay_offered(release.relay, true);
         self.punch.handle_release(release, OwnAddresses::default(), 5000, self.now);
         self.drain()
     }
@@ -352,30 +361,40 @@ fn a_round_without_candidates_waits_to_be_reached() {
 
 #[test]
 fn every_punch_ends_whatever_fails() {
-    const ERRORS: [DialError; 7] = [
+    const ERRORS: [DialError; 8] = [
         DialError::Refused,
         DialError::Unreachable,
         DialError::NoRoute,
         DialError::Taken,
         DialError::TimedOut,
         DialError::Exhausted,
+        DialError::RelayRefused(RelayRefusal::Alone),
         DialError::Other,
     ];
     for seed in 0..500 {
         let mut random = fastrand::Rng::with_seed(seed);
         let role = if random.bool() { Role::Controller } else { Role::Controlled };
-        let mut bench = bench(role);
+        let relay = random.bool().then(|| address("192.0.2.1:8000"));
+        let preference = match (role, random.u8(0..4)) {
+            (Role::Controller, 0) => Preference::DirectOnly,
+            (Role::Controller, 1) => Preference::RelayOnly,
+            _ => Preference::Any,
+        };
+        let released = |round| Release { relay, ..release(round, TWO) };
+        let mut bench = bench_with(role, preference);
         let mut open = std::collections::HashSet::new();
-        let mut pending = bench.release(&release(1, TWO));
+        let mut pending = bench.release(&released(1));
         let mut round = 1;
         while !bench.punch.is_ended() {
             for action in std::mem::take(&mut pending) {
                 match action {
-                    Action::Dial { conn, .. } => assert!(open.insert(conn), "seed {seed}"),
+                    Action::Dial { conn, .. } | Action::Relay { conn, .. } => {
+                        assert!(open.insert(conn), "seed {seed}");
+                    }
                     Action::Close(conn) => assert!(open.remove(&conn), "seed {seed}"),
                     Action::RoundOver(over) => {
                         round = over + 1;
-                        pending = bench.release(&release(round, TWO));
+                        pending = bench.release(&released(round));
                     }
                     _ => {}
                 }
@@ -406,7 +425,9 @@ fn every_punch_ends_whatever_fails() {
         for action in pending.into_iter().chain(bench.drain()) {
             match action {
                 Action::Close(conn) => assert!(open.remove(&conn), "seed {seed}"),
-                Action::Dial { conn, .. } => assert!(open.insert(conn), "seed {seed}"),
+                Action::Dial { conn, .. } | Action::Relay { conn, .. } => {
+                    assert!(open.insert(conn), "seed {seed}");
+                }
                 _ => {}
             }
         }

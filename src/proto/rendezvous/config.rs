@@ -13,6 +13,8 @@ pub struct Config {
     pub holes: Vec<SocketAddr>,
     /// Words of the operator, for each welcome.
     pub text: String,
+    /// Whether data is relayed for two peers that found no way to each other.
+    pub relay: bool,
     /// The bounds.
     pub limits: Limits,
 }
@@ -54,6 +56,18 @@ pub struct Limits {
     pub rooms_per_session: usize,
     /// [`limits::ROOM_MEMBERS`]
     pub room_members: usize,
+    /// [`limits::RELAYS`]
+    pub relays: usize,
+    /// [`limits::RELAYS_PER_PEER`]
+    pub relays_per_peer: usize,
+    /// [`limits::RELAY_JOIN_TIME`]
+    pub relay_join_time: Duration,
+    /// [`limits::RELAY_IDLE_TIME`]
+    pub relay_idle_time: Duration,
+    /// [`limits::RELAY_BYTES_PER_SECOND`]
+    pub relay_bytes_per_second: u64,
+    /// [`limits::RELAY_TOTAL_BYTES_PER_SECOND`]
+    pub relay_total_bytes_per_second: u64,
 }
 
 impl Default for Limits {
@@ -75,6 +89,12 @@ impl Default for Limits {
             rooms: limits::ROOMS,
             rooms_per_session: limits::ROOMS_PER_SESSION,
             room_members: limits::ROOM_MEMBERS,
+            relays: limits::RELAYS,
+            relays_per_peer: limits::RELAYS_PER_PEER,
+            relay_join_time: limits::RELAY_JOIN_TIME,
+            relay_idle_time: limits::RELAY_IDLE_TIME,
+            relay_bytes_per_second: limits::RELAY_BYTES_PER_SECOND,
+            relay_total_bytes_per_second: limits::RELAY_TOTAL_BYTES_PER_SECOND,
         }
     }
 }

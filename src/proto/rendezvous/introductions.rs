@@ -204,7 +204,8 @@ impl Rendezvous {
         for role in roles {
             let (me, peer) = (session(role), session(other(role)));
             let longest_delay = self.config.limits.release_delay;
-            let release = compose(id, introduction, role, me, peer, longest_delay);
+            let relay = self.relay_endpoint(me);
+            let release = compose(id, introduction, role, me, peer, longest_delay, relay);
             self.outbox.send(me.link, Message::Release(Box::new(release)));
         }
         self.stats.count_release(introduction.round);
@@ -295,6 +296,7 @@ impl Rendezvous {
             self.sessions.live_mut(session).introductions.remove(&id);
         }
         log::info!("ended introduction={id} round={} how={ending:?}", introduction.round);
+        self.release_relay(id);
         let ends = &mut self.stats;
         match ending {
             Ending::Connected => ends.introductions_connected += 1,

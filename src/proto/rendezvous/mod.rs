@@ -4,7 +4,8 @@
 //! login ────▶ sessions ◀──── probe from a hole port
 //!                │                    │
 //! message ──▶ consent ──▶ introductions: gather holes ─▶ release both sides ─▶ ended
-//!                └──────▶ presence: watchers, rooms
+//!                ├──────▶ presence: watchers, rooms
+//!                └──────▶ relay: who joins, and how many may
 //! ```
 //!
 //! A session costs a slab slot and no timer. Each operation takes O(1) or O(log n), apart from the
@@ -20,6 +21,7 @@ mod consent;
 mod introductions;
 mod logins;
 mod presence;
+mod relay;
 mod release;
 mod sessions;
 mod stats;
@@ -34,6 +36,8 @@ pub use self::config::{Config, Limits};
 use self::consent::{Consent, Departed};
 use self::introductions::Request;
 use self::presence::Presence;
+use self::relay::Relays;
+pub use self::relay::{JoinVerdict, RelayEnd, RelayId};
 pub use self::sessions::SessionId;
 use self::sessions::Sessions;
 pub use self::stats::Stats;
@@ -41,10 +45,10 @@ use self::table::Introductions;
 use self::tokens::Tokens;
 use crate::identity::PublicKey;
 use crate::wire::message::{Login, Message, Refused};
-use crate::wire::refusal::{ClosingCode, RefusalCode};
+use crate::wire::refusal::{ClosingCode, RefusalCode, RelayRefusal};
 use crate::wire::stun::Probe;
 
-/// The driver's name of a main connection. It means nothing here.
+/// The driver's name of a connection: a main one, or one that joins a relay. It means nothing here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub u64);
 
@@ -67,6 +71,13 @@ pub enum Action {
         code: ClosingCode,
         /// The same for a person; may be empty.
         text: String,
+    },
+    /// Answer a connection that waits for the other side of its relay with an error, and close it.
+    RefuseRelay {
+        /// Which connection.
+        link: LinkId,
+        /// Why.
+        refusal: RelayRefusal,
     },
 }
 
@@ -92,6 +103,7 @@ pub struct Rendezvous {
     sessions: Sessions,
     introductions: Introductions,
     presence: Presence,
+    relays: Relays,
     departed: Departed,
     draining: bool,
     outbox: Outbox,
@@ -108,6 +120,7 @@ impl Rendezvous {
             sessions: Sessions::default(),
             introductions: Introductions::default(),
             presence: Presence::default(),
+            relays: Relays::default(),
             departed: Departed::default(),
             draining: false,
             outbox: Outbox::default(),
@@ -155,7 +168,8 @@ impl Rendezvous {
         self.config = config;
     }
 
-    /// Closes all sessions, and grants no login any more. Connections between peers live on.
+    /// Closes all sessions, and grants no login any more. Connections between peers live on, relayed
+    /// ones too.
     pub fn drain(&mut self, text: &str, _now: Instant) {
         log::info!("drained sessions={}", self.sessions.len());
         self.draining = true;
@@ -165,6 +179,7 @@ impl Rendezvous {
         }
         self.sessions.clear();
         self.introductions.clear();
+        self.release_relays();
         self.presence = Presence::default();
         self.departed = Departed::default();
     }
@@ -247,6 +262,7 @@ impl Rendezvous {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.expire_introductions(now);
+        self.expire_relays(now);
         self.departed.handle_timeout(now);
     }
 
@@ -261,7 +277,8 @@ impl Rendezvous {
     /// When to call [`Self::handle_timeout`] at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let deadlines = [self.introductions.poll_timeout(), self.departed.poll_timeout()];
+        let introductions = self.introductions.poll_timeout();
+        let deadlines = [introductions, self.relays.poll_timeout(), self.departed.poll_timeout()];
         deadlines.into_iter().flatten().min()
     }
 
@@ -294,6 +311,9 @@ impl Rendezvous {
     fn check(&self) {
         self.sessions.check();
         self.introductions.check();
+        self.relays.check();
+        let known = |id| self.introductions.get(id).is_some();
+        assert!(self.relays.introductions().all(known), "a relay's introduction is in progress");
         self.presence.check(&self.sessions);
         let sides: usize = self.sessions.iter().map(|it| it.introductions.len()).sum();
         assert_eq!(sides, 2 * self.introductions.len());
@@ -304,7 +324,7 @@ impl Rendezvous {
     #[cfg(test)]
     fn assert_empty(&self) {
         self.check();
-        assert_eq!((self.sessions(), self.introductions()), (0, 0));
+        assert_eq!((self.sessions(), self.introductions(), self.relays()), (0, 0, 0));
         assert_eq!((self.watches(), self.rooms(), self.departed()), (0, 0, 0));
         assert_eq!(self.poll_timeout(), None);
         assert!(self.outbox.actions.is_empty());

@@ -18,6 +18,7 @@ pub(super) fn compose(
     me: &Session,
     peer: &Session,
     longest_delay: Duration,
+    relay: Option<SocketAddr>,
 ) -> Release {
     let [controller_plan, controlled_plan] = introduction.plan;
     let plan = match role {
@@ -45,6 +46,7 @@ pub(super) fn compose(
         candidates: aimed(peer, introduction.side(other(role)), plan.aim),
         sockets: plan.sockets,
         spray: spray(peer, plan.aim),
+        relay,
     }
 }
 

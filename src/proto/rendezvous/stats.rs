@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::RelayEnd;
 use crate::limits;
-use crate::wire::refusal::RefusalCode;
+use crate::wire::refusal::{RefusalCode, RelayRefusal};
 
 /// Counters since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,9 +20,17 @@ pub struct Stats {
     pub protocol_closes: u64,
     /// What was not granted, logins and requests, by reason.
     pub refusals: BTreeMap<RefusalCode, u64>,
+    /// Relays that both sides joined.
+    pub relays_started: u64,
+    /// Requests to join a relay that were not granted, or whose other side never came, by reason.
+    pub relays_refused: BTreeMap<RelayRefusal, u64>,
+    /// Relays that ended, by how.
+    pub relays_ended: BTreeMap<RelayEnd, u64>,
+    /// Bytes that the relays that ended had carried, both ways.
+    pub relayed_bytes: u64,
     /// Introductions begun.
     pub introductions_started: u64,
-    /// … that ended with a direct connection.
+    /// … that ended with a connection, direct or relayed.
     pub introductions_connected: u64,
     /// … all of whose rounds failed.
     pub introductions_failed: u64,
@@ -50,6 +59,10 @@ pub struct Stats {
 impl Stats {
     pub(super) fn count_refusal(&mut self, code: RefusalCode) {
         *self.refusals.entry(code).or_default() += 1;
+    }
+
+    pub(super) fn count_relay_refusal(&mut self, refusal: RelayRefusal) {
+        *self.relays_refused.entry(refusal).or_default() += 1;
     }
 
     pub(super) fn count_release(&mut self, round: u8) {

@@ -245,6 +245,10 @@ impl Release {
             out.put_u16(spray.last);
             out.put_u16(spray.dials);
         }
+        out.put_bool(self.relay.is_some());
+        if let Some(relay) = self.relay {
+            out.put_address(relay);
+        }
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -277,6 +281,11 @@ impl Release {
                     dials: r.u16("spray")?,
                 }),
                 false => None,
+            },
+            // Version 0.1 had no relay, and its releases end here.
+            relay: match r.is_at_end() || !r.bool("relay")? {
+                true => None,
+                false => Some(r.address("relay")?),
             },
         })
     }
@@ -319,14 +328,14 @@ impl Port {
 }
 
 impl Role {
-    fn to_byte(self) -> u8 {
+    pub(in crate::wire) fn to_byte(self) -> u8 {
         match self {
             Self::Controller => 0,
             Self::Controlled => 1,
         }
     }
 
-    fn from_byte(byte: u8) -> Result<Self, DecodeError> {
+    pub(in crate::wire) fn from_byte(byte: u8) -> Result<Self, DecodeError> {
         match byte {
             0 => Ok(Self::Controller),
             1 => Ok(Self::Controlled),
@@ -341,6 +350,7 @@ impl CandidateKind {
             Self::Host => 0,
             Self::ServerReflexive => 1,
             Self::Predicted => 2,
+            Self::Relayed => 4,
         }
     }
 
@@ -350,6 +360,7 @@ impl CandidateKind {
             0 => Some(Self::Host),
             1 => Some(Self::ServerReflexive),
             2 => Some(Self::Predicted),
+            4 => Some(Self::Relayed),
             _ => None,
         }
     }
@@ -432,6 +443,45 @@ impl RoundResult {
             1 => Ok(Self::Failed),
             2 => Ok(Self::GivenUp),
             _ => Err(DecodeError::Invalid("result")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::PublicKey;
+
+    #[test]
+    fn a_release_says_where_the_relay_is_and_an_older_one_says_nothing() {
+        let mut release = Release {
+            introduction: 1,
+            request: 2,
+            round: 1,
+            role: Role::Controlled,
+            delay: 3,
+            key: PublicKey::from_bytes([4; 32]),
+            nonce: [5; 16],
+            token: [6; 16],
+            from: Port::Main,
+            nat: Nat::default(),
+            candidates: vec![],
+            sockets: 1,
+            spray: None,
+            relay: Some("0.0.0.0:8000".parse().unwrap()),
+        };
+        let encoded = |release: &Release| {
+            let mut bytes = Vec::new();
+            Message::Release(Box::new(release.clone())).encode(&mut bytes);
+            bytes
+        };
+        let bytes = encoded(&release);
+        assert_eq!(Message::decode(&bytes), Ok(Message::Release(Box::new(release.clone()))));
+        assert!(Message::decode(&bytes[..bytes.len() - 1]).is_err());
+        release.relay = None;
+        let bytes = encoded(&release);
+        for bytes in [&bytes[..], &bytes[..bytes.len() - 1]] {
+            assert_eq!(Message::decode(bytes), Ok(Message::Release(Box::new(release.clone()))));
         }
     }
 }

@@ -9,7 +9,7 @@
 //! 0x11  Prepare    S → peer    tag, round, probes
 //! 0x12  Release    S → peer    introduction, request, round, role, delay, peer's key, its nonce,
 //!                              token, port to dial from, what its NAT has shown, its candidates,
-//!                              how many local ports dial, further ports to dial at random
+//!                              how many local ports dial, further ports to dial at random, the relay
 //! 0x13  Outcome    peer → S    introduction, round, result
 //! 0x14  Cancelled  S → peer    introduction, code
 //! 0x20  Watch      peer → S    peers
@@ -128,6 +128,9 @@ pub struct Release {
     pub sockets: u16,
     /// Further ports to dial, chosen at random.
     pub spray: Option<Spray>,
+    /// The hole endpoint of S at which a relay may be joined ([`super::stun::Join`]), if S relays. An
+    /// unspecified address means "the address at which you reached me".
+    pub relay: Option<SocketAddr>,
 }
 
 /// Ports of one address to dial: `dials` different ones, chosen at random from `first` to `last`.
@@ -183,6 +186,8 @@ pub enum CandidateKind {
     ServerReflexive,
     /// What S expects to see next.
     Predicted,
+    /// The relay of S. Never among the candidates of a release: both peers dial it.
+    Relayed,
 }
 
 /// What a NAT has shown of itself.

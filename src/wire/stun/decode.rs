@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{
-    BINDING, COOKIE, Class, ErrorResponse, FINGERPRINT_XOR, HEADER_BYTES, MESSAGE_BYTES, Message,
-    Other, PROBE_BYTES, Probe, Request, StunError, Success, Transaction, UnknownAttributes,
-    attribute, crc32, xor,
+    BINDING, COOKIE, Class, ErrorResponse, FINGERPRINT_XOR, HEADER_BYTES, JOIN_BYTES, Join,
+    MESSAGE_BYTES, Message, Other, PROBE_BYTES, Probe, Request, StunError, Success, Transaction,
+    UnknownAttributes, attribute, crc32, xor,
 };
+use crate::wire::message::Role;
 
 /// Bytes before an attribute's value (RFC 8489 §14).
 const ATTRIBUTE_HEADER_BYTES: usize = 4;
@@ -71,12 +72,16 @@ fn split_type(kind: u16) -> (Class, u16) {
 }
 
 fn decode_request(message: &[u8], transaction: Transaction) -> Result<Request, StunError> {
-    let mut request = Request { transaction, probe: None, unknown: UnknownAttributes::default() };
+    let unknown = UnknownAttributes::default();
+    let mut request = Request { transaction, probe: None, relay: None, unknown };
     for attribute in Attributes::of(message) {
         let Attribute { kind, value } = attribute?;
         match kind {
             attribute::GIMLET_PROBE if request.probe.is_none() => {
                 request.probe = Some(decode_probe(value)?);
+            }
+            attribute::GIMLET_RELAY if request.relay.is_none() => {
+                request.relay = Some(decode_join(value)?);
             }
             // Credentials: understood, and not asked for. A server of public addresses doesn't
             // authenticate (RFC 8489 §12).
@@ -165,6 +170,17 @@ fn decode_probe(value: &[u8]) -> Result<Probe, StunError> {
         tag: u64::from_be_bytes(bytes_at(value, 16)),
         round: value[24],
         local_port: u16_at(value, 26),
+    })
+}
+
+fn decode_join(value: &[u8]) -> Result<Join, StunError> {
+    let malformed = StunError::Value { kind: attribute::GIMLET_RELAY };
+    let value: &[u8; JOIN_BYTES] = value.try_into().map_err(|_| malformed)?;
+    Ok(Join {
+        session: bytes_at(value, 0),
+        introduction: u64::from_be_bytes(bytes_at(value, 16)),
+        token: bytes_at(value, 24),
+        role: Role::from_byte(value[40]).map_err(|_| malformed)?,
     })
 }
 

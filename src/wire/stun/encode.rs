@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    BINDING, COOKIE, Class, HEADER_BYTES, Probe, Transaction, UNKNOWN_ATTRIBUTES, attribute, xor,
+    BINDING, COOKIE, Class, HEADER_BYTES, Join, Probe, Transaction, UNKNOWN_ATTRIBUTES, attribute,
+    xor,
 };
 
 /// Longest reason or software name that is written, in bytes: both are "fewer than 128 characters"
@@ -16,6 +17,18 @@ pub fn binding_request(out: &mut Vec<u8>, transaction: &Transaction, probe: Opti
     if let Some(probe) = probe {
         writer.attribute(attribute::GIMLET_PROBE, |out| encode_probe(out, probe));
     }
+    writer.finish();
+}
+
+/// Appends the Binding request that joins a relay.
+pub fn relay_request(out: &mut Vec<u8>, transaction: &Transaction, join: &Join) {
+    let mut writer = Writer::begin(out, Class::Request, transaction);
+    writer.attribute(attribute::GIMLET_RELAY, |out| {
+        out.extend_from_slice(&join.session);
+        out.extend_from_slice(&join.introduction.to_be_bytes());
+        out.extend_from_slice(&join.token);
+        out.extend_from_slice(&[join.role.to_byte(), 0, 0, 0]);
+    });
     writer.finish();
 }
 

@@ -26,7 +26,20 @@
 //! +---------------+---------------+-------------------------------+
 //! |   round       |   0           |  local port                   |
 //! +---------------+---------------+-------------------------------+
+//!
+//! GIMLET-RELAY, whose value is 44 bytes:
+//! +---------------------------------------------------------------+
+//! |   token of the session, 16 bytes                              |
+//! |   number of the introduction, 8 bytes                         |
+//! |   token of the introduction, 16 bytes                         |
+//! +---------------+-----------------------------------------------+
+//! |   role        |   0                                           |
+//! +---------------+-----------------------------------------------+
 //! ```
+//!
+//! A request with GIMLET-RELAY is the last message of its connection. It is answered once both peers
+//! of the introduction have sent theirs: after a success, every byte is relayed from one connection
+//! to the other; until then, the peer is silent.
 //!
 //! Over TCP a message says itself how long it is (RFC 8489 §6.2.2), so that [`decode()`] cuts a
 //! stream into messages. Whatever it refuses can't be read past: the connection is closed.
@@ -37,8 +50,9 @@ mod encode;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::message::Role;
 pub use decode::decode;
-pub use encode::{binding_error, binding_request, binding_success};
+pub use encode::{binding_error, binding_request, binding_success, relay_request};
 
 /// Largest message that is read, header included, in bytes. A Binding is small: the largest that we
 /// write is below 256, and over UDP, from which stock servers come, 576 are safe (RFC 8489 §6.1).
@@ -69,6 +83,9 @@ const BINDING: u16 = 0x001;
 
 /// Bytes of a GIMLET-PROBE's value.
 const PROBE_BYTES: usize = 28;
+
+/// Bytes of a GIMLET-RELAY's value.
+const JOIN_BYTES: usize = 44;
 
 /// Error codes that a Binding server answers with (RFC 8489 §14.8).
 pub mod code {
@@ -104,6 +121,9 @@ mod attribute {
     /// Ours, "GM" with the top bit of each letter set: from the range of expert review, not
     /// assigned, and comprehension-optional, so that a stock server ignores it.
     pub(super) const GIMLET_PROBE: u16 = 0xC7CD;
+    /// Ours likewise, and the next number. A stock server would answer at once, as to any client:
+    /// whoever is then relayed to is no peer, and does not pass the handshake.
+    pub(super) const GIMLET_RELAY: u16 = 0xC7CE;
 
     /// Whether a receiver that doesn't know this attribute must refuse the message (RFC 8489 §14).
     pub(super) fn is_required(kind: u16) -> bool {
@@ -131,6 +151,8 @@ pub struct Request {
     pub transaction: Transaction,
     /// Whose probe this is, when the client is a Gimlet peer.
     pub probe: Option<Probe>,
+    /// Which relay the client joins, if it is for that.
+    pub relay: Option<Join>,
     /// Attributes that must be understood and aren't. Unless it is empty, the answer is an error 420
     /// that lists them (RFC 8489 §6.3.1). CHANGE-REQUEST of RFC 5780 is such an attribute: an answer
     /// from another address is not possible over TCP.
@@ -197,6 +219,19 @@ pub struct Probe {
     pub round: u8,
     /// The port that the peer sent it from, as the peer sees it.
     pub local_port: u16,
+}
+
+/// One side of an introduction joins the relay. The attribute GIMLET-RELAY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Join {
+    /// Names the session, as in a [`Probe`].
+    pub session: [u8; 16],
+    /// Number of the introduction.
+    pub introduction: u64,
+    /// The introduction's token.
+    pub token: [u8; 16],
+    /// Which side the client is.
+    pub role: Role,
 }
 
 /// A bounded list of attribute types, none twice: the first [`UNKNOWN_ATTRIBUTES`] of a message.
@@ -525,6 +560,8 @@ mod tests {
         let cases = [
             (message(0x0001, &[(0xC7CD, &[0; 27])]), value(0xC7CD)),
             (message(0x0001, &[(0xC7CD, &[0; 29])]), value(0xC7CD)),
+            (message(0x0001, &[(0xC7CE, &[0; 43])]), value(0xC7CE)),
+            (message(0x0001, &[(0xC7CE, &[2; 44])]), value(0xC7CE)),
             (message(0x0101, &[]), missing(0x0020)),
             (message(0x0101, &[(0x0020, &v4[..7])]), value(0x0020)),
             (message(0x0101, &[(0x0020, &[0; 20])]), value(0x0020)),
@@ -606,6 +643,15 @@ mod tests {
         })
     }
 
+    fn any_join() -> impl Strategy<Value = Join> {
+        any::<([u8; 16], u64, [u8; 16], bool)>().prop_map(
+            |(session, introduction, token, controls)| {
+                let role = if controls { Role::Controller } else { Role::Controlled };
+                Join { session, introduction, token, role }
+            },
+        )
+    }
+
     /// Some message that we can write.
     fn any_message() -> impl Strategy<Value = Vec<u8>> {
         let write = |write: &dyn Fn(&mut Vec<u8>)| {
@@ -614,6 +660,8 @@ mod tests {
             out
         };
         prop_oneof![
+            (any::<Transaction>(), any_join())
+                .prop_map(move |(t, join)| write(&|out| relay_request(out, &t, &join))),
             (any::<Transaction>(), prop::option::of(any_probe()))
                 .prop_map(move |(t, probe)| write(&|out| binding_request(out, &t, probe.as_ref()))),
             (
@@ -662,8 +710,29 @@ mod tests {
         fn a_request_round_trips(t: Transaction, probe in prop::option::of(any_probe())) {
             let mut out = b"before".to_vec();
             binding_request(&mut out, &t, probe.as_ref());
-            let expected = Request { transaction: t, probe, unknown: UnknownAttributes::default() };
+            let unknown = UnknownAttributes::default();
+            let expected = Request { transaction: t, probe, relay: None, unknown };
             prop_assert_eq!(decode_one(&out[6..]), Ok(Message::Request(expected)));
+        }
+
+        #[test]
+        fn a_relay_request_round_trips(t: Transaction, join in any_join()) {
+            let mut out = b"before".to_vec();
+            relay_request(&mut out, &t, &join);
+            let unknown = UnknownAttributes::default();
+            let expected = Request { transaction: t, probe: None, relay: Some(join), unknown };
+            prop_assert_eq!(decode_one(&out[6..]), Ok(Message::Request(expected)));
+        }
+
+        #[test]
+        fn stun_types_reads_our_relay_request(t: Transaction, join in any_join()) {
+            let mut out = Vec::new();
+            relay_request(&mut out, &t, &join);
+            let read = their_message::Message::from_bytes(&out).unwrap();
+            prop_assert!(read.has_class(MessageClass::Request));
+            let raw = read.raw_attribute(attribute::GIMLET_RELAY.into()).unwrap();
+            prop_assert!(!theirs::Attribute::get_type(&raw).comprehension_required());
+            prop_assert_eq!(raw.value.len(), JOIN_BYTES);
         }
 
         #[test]
@@ -726,8 +795,8 @@ mod tests {
                     any::<u32>(),
                     // Headers of attributes that we know, with likely lengths.
                     (
-                        prop::sample::select(vec![0x01u32, 0x08, 0x09, 0x0A, 0x20, 0x8028, 0x802C, 0xC7CD]),
-                        prop::sample::select(vec![0u32, 3, 4, 8, 20, 28]),
+                        prop::sample::select(vec![0x01u32, 0x08, 0x09, 0x0A, 0x20, 0x8028, 0xC7CD, 0xC7CE]),
+                        prop::sample::select(vec![0u32, 3, 4, 8, 20, 28, 44]),
                     ).prop_map(|(kind, length)| kind << 16 | length),
                     prop::sample::select(vec![0x0001_0050u32, 0x0002_0050, 0x0000_0414]),
                 ],

@@ -12,12 +12,14 @@ use super::{Action, Due, Event, Peer, State};
 use crate::identity::PeerId;
 use crate::limits;
 use crate::proto::punch::candidates::OwnAddresses;
+use crate::proto::punch::strategy::is_hopeful;
 use crate::proto::punch::{
-    Action as PunchAction, ConnId, DialError, Outcome, PathError, Punch, PunchError,
+    Action as PunchAction, ConnId, DialError, Outcome, PathError, Preference, Punch, PunchError,
 };
 use crate::wire::message::{Message, Port, Refused, Release, Role, RoundResult, Token};
 use crate::wire::noise::PathContext;
 use crate::wire::refusal::RefusalCode;
+use crate::wire::stun::Join;
 
 /// How many introductions a peer remembers, to recognise a replayed one. Older ones count as seen.
 const SEEN_INTRODUCTIONS: usize = 4096;
@@ -139,12 +141,17 @@ impl Punches {
 impl Peer {
     // ---- commands ----
 
-    /// Asks for a direct connection to `peer`. The answer is an [`Event::Ended`].
+    /// Asks for a connection to `peer`. The answer is an [`Event::Ended`].
     ///
     /// # Errors
     /// [`PunchError::TooMany`] when [`limits::PUNCHES`] are in progress, and
     /// [`PunchError::RendezvousLost`] when the peer is stopped.
-    pub fn connect(&mut self, peer: PeerId, now: Instant) -> Result<PunchId, PunchError> {
+    pub fn connect(
+        &mut self,
+        peer: PeerId,
+        preference: Preference,
+        now: Instant,
+    ) -> Result<PunchId, PunchError> {
         if self.state == State::Stopped {
             return Err(PunchError::RendezvousLost);
         }
@@ -152,7 +159,8 @@ impl Peer {
             return Err(PunchError::TooMany);
         }
         let request = self.next_request();
-        let punch = Punch::new(peer, Role::Controller, self.nat.mapping, self.random.u64(..), now);
+        let (mapping, seed) = (self.nat.mapping, self.random.u64(..));
+        let punch = Punch::new(peer, Role::Controller, preference, mapping, seed, now);
         let id = self.punches.insert(punch, peer, request);
         self.punches.by_request.insert(request, id);
         self.timers.set(now + limits::REQUEST_TIME, Due::Request(id));
@@ -174,6 +182,14 @@ impl Peer {
     /// What a connection of this punch is proved with, once it is released.
     pub fn path_context(&self, id: PunchId) -> Option<&PathContext> {
         self.punches.peek(id)?.context.as_ref()
+    }
+
+    /// What to join the relay of a punch with.
+    pub fn relay_join(&self, id: PunchId) -> Option<Join> {
+        let entry = self.punches.peek(id)?;
+        let (introduction, token) = entry.introduction.filter(|_| entry.login == self.logins)?;
+        let session = self.main.welcome.as_ref()?.token;
+        Some(Join { session, introduction, token, role: entry.punch.role() })
     }
 
     /// The other peer of a punch.
@@ -343,6 +359,7 @@ impl Peer {
             local_port: self.main.local_port,
         };
         let sockets = self.config.sockets / self.punches.len().max(1);
+        let relay = release.relay.and_then(|relay| self.reachable_endpoint(relay));
         let entry = self.punches.get(id).expect("it was found above");
         if let Port::Hole(tag) = release.from
             && !entry.holes.contains(&tag)
@@ -350,7 +367,9 @@ impl Peer {
             entry.holes.push(tag);
         }
         let peer = entry.peer;
-        entry.punch.set_mapping(self.nat.mapping);
+        entry.punch.handle_mapping_known(self.nat.mapping, now);
+        let hopeful = is_hopeful(self.nat, release.nat);
+        entry.punch.handle_relay_offered(relay, hopeful);
         if entry.punch.handle_release(release, own, sockets, now) {
             if release.from == Port::Main {
                 self.rest_main_port(peer, now);
@@ -412,7 +431,8 @@ impl Peer {
             log::warn!("introduction {} of {peer} is declined", release.introduction);
             return None;
         }
-        let punch = Punch::new(peer, Role::Controlled, self.nat.mapping, self.random.u64(..), now);
+        let (mapping, seed) = (self.nat.mapping, self.random.u64(..));
+        let punch = Punch::new(peer, Role::Controlled, Preference::Any, mapping, seed, now);
         Some(self.punches.insert(punch, peer, 0))
     }
 
@@ -425,6 +445,17 @@ impl Peer {
             round: release.round,
             result: RoundResult::GivenUp,
         });
+    }
+
+    /// Our NAT is known: the punches that began without knowing it may need another plan.
+    pub(super) fn tell_punches(&mut self, now: Instant) {
+        let mapping = self.nat.mapping;
+        for (index, entry) in &mut self.punches.entries {
+            entry.punch.handle_mapping_known(mapping, now);
+            let id = PunchId { index: index as u32, generation: entry.generation };
+            self.punches.touched.push(id);
+        }
+        self.settle(now);
     }
 
     // ---- after each change ----
@@ -545,6 +576,12 @@ impl Peer {
             // The controller speaks for both.
             Outcome::Connected(_) if leads => RoundResult::Connected,
             Outcome::Failed(PunchError::Cancelled) => RoundResult::GivenUp,
+            // It had no rounds whose end it could have told.
+            Outcome::Failed(PunchError::NoConnection)
+                if entry.punch.preference() == Preference::RelayOnly =>
+            {
+                RoundResult::GivenUp
+            }
             _ => return,
         };
         let round = entry.punch.round();

@@ -15,7 +15,9 @@ fn main_ports_are_released_at_once_the_farther_one_first() {
     let (a, b) = (world.open(1), world.open(2));
     world.introduce(a, 42, 2);
     let links = world.s.outbox.actions.iter().map(|action| match action {
-        Action::Send { link, .. } | Action::Close { link, .. } => *link,
+        Action::Send { link, .. }
+        | Action::Close { link, .. }
+        | Action::RefuseRelay { link, .. } => *link,
     });
     assert_eq!(links.collect::<Vec<_>>(), [b.link, a.link]);
     let (to_a, to_b) = world.releases(a, b);

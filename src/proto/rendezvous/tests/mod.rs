@@ -3,6 +3,7 @@
 mod introductions;
 mod logins;
 mod presence;
+mod relay;
 mod rounds;
 mod soak;
 
@@ -66,7 +67,8 @@ impl World {
 
     #[allow(clippy::disallowed_methods, reason = "a test may take any instant as its origin")]
     fn with_limits(limits: Limits) -> Self {
-        let config = Config { holes: vec![addr("0.0.0.0:8000")], text: "hello".into(), limits };
+        let holes = vec![addr("0.0.0.0:8000")];
+        let config = Config { holes, text: "hello".into(), relay: true, limits };
         Self { s: Rendezvous::new(config, [7; 32]), now: Instant::now(), links: 0 }
     }
 
@@ -161,7 +163,7 @@ impl World {
         actions
             .map(|action| match action {
                 Action::Send { link, message } => (link, message),
-                Action::Close { .. } => panic!("{action:?}"),
+                Action::Close { .. } | Action::RefuseRelay { .. } => panic!("{action:?}"),
             })
             .collect()
     }

@@ -1,6 +1,7 @@
 //! Peers that do anything, in any order: nothing panics, and nothing is left when all are gone.
 
 use super::*;
+use crate::wire::stun::Join;
 
 const PEERS: u8 = 12;
 
@@ -12,6 +13,9 @@ struct Soak {
     /// What was said lately, to be answered sooner or later: who, tag, round.
     prepared: Vec<(LinkId, u64, u8)>,
     released: Vec<(LinkId, u64, u8)>,
+    /// What may be joined: who, and the release.
+    relays: Vec<(LinkId, Release)>,
+    paired: Vec<RelayId>,
 }
 
 #[test]
@@ -57,6 +61,8 @@ impl Soak {
             rooms: 3,
             rooms_per_session: 2,
             room_members: 5,
+            relays: 6,
+            relays_per_peer: 3,
             ..Limits::default()
         };
         Self {
@@ -65,6 +71,8 @@ impl Soak {
             known: Vec::new(),
             prepared: Vec::new(),
             released: Vec::new(),
+            relays: Vec::new(),
+            paired: Vec::new(),
         }
     }
 
@@ -76,6 +84,8 @@ impl Soak {
             5..12 => self.show_hole(),
             12..15 => self.probe_nonsense(),
             15..22 => self.report(),
+            22..26 => self.join_relay(),
+            26 => self.end_relay(),
             _ => self.say_anything(),
         }
         self.world.s.check();
@@ -90,6 +100,7 @@ impl Soak {
                 Message::Prepare { tag, round, .. } => self.prepared.push((link, *tag, *round)),
                 Message::Release(release) => {
                     self.released.push((link, release.introduction, release.round));
+                    self.relays.push((link, (**release).clone()));
                 }
                 _ => {}
             }
@@ -106,6 +117,10 @@ impl Soak {
             self.world.close(peer);
         }
         assert_eq!((self.world.s.sessions(), self.world.s.introductions()), (0, 0));
+        assert!(self.world.s.relays() <= self.paired.len(), "nobody waits any more");
+        for relay in std::mem::take(&mut self.paired) {
+            self.world.s.handle_relay_ended(relay, 1, RelayEnd::Finished);
+        }
         self.world.pass(Limits::default().departed_time);
         let _ = self.world.actions();
         self.world.s.assert_empty();
@@ -179,6 +194,31 @@ impl Soak {
         if let Some(peer) = self.known.iter().copied().find(|peer| peer.link == link) {
             let result = self.result();
             self.world.outcome(peer, introduction, round, result);
+        }
+    }
+
+    fn join_relay(&mut self) {
+        if self.relays.is_empty() {
+            return;
+        }
+        let place = self.random.usize(0..self.relays.len());
+        let (link, release) = self.relays.swap_remove(place);
+        let Some(peer) = self.known.iter().find(|peer| peer.link == link) else { return };
+        let (introduction, token, role) = (release.introduction, release.token, release.role);
+        let join = Join { session: peer.token, introduction, token, role };
+        let link = LinkId(self.random.u64(1 << 32..));
+        match self.world.s.handle_relay_join(link, &join, self.world.now) {
+            JoinVerdict::Paired { relay, .. } => self.paired.push(relay),
+            JoinVerdict::Waiting if self.random.u8(0..4) == 0 => {
+                self.world.s.handle_relay_left(link);
+            }
+            JoinVerdict::Waiting | JoinVerdict::Refused(_) => {}
+        }
+    }
+
+    fn end_relay(&mut self) {
+        if let Some(relay) = self.paired.pop() {
+            self.world.s.handle_relay_ended(relay, 1, RelayEnd::Broken);
         }
     }
 

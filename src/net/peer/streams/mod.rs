@@ -8,6 +8,9 @@
 //! So a slow reader slows its writer, through both kernels, and no queue grows without a bound. The
 //! end of one direction travels as a record of its own, and becomes a half-close at the other side.
 
+mod application;
+mod pump;
+
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
@@ -19,7 +22,7 @@ use crate::identity::PeerId;
 use crate::limits;
 use crate::net::clock;
 use crate::net::reactor::{Core, Readiness};
-use crate::net::socket::{self, Dialled};
+use crate::net::socket;
 use crate::proto::peer::PunchId;
 use crate::proto::punch::PathError;
 use crate::wire::noise::Channel;
@@ -124,97 +127,6 @@ impl Direct {
 }
 
 impl PeerHost {
-    // ---- commands ----
-
-    /// Takes bytes that the other peer has sent on an application's stream; `Ok(0)` is their end.
-    ///
-    /// # Errors
-    /// `WouldBlock` when there are none yet: [`Event::Readable`] follows. `NotConnected` when the
-    /// stream is gone.
-    pub fn read(&mut self, core: &mut Core, id: StreamId, buffer: &mut [u8]) -> io::Result<usize> {
-        let key = self.stream_key(id)?;
-        let (length, at_end) = {
-            let direct = self.direct(key).ok_or(io::ErrorKind::NotConnected)?;
-            let got_fin = direct.got_fin;
-            let Partner::Application(inbox) = &mut direct.partner else {
-                return Err(io::ErrorKind::InvalidInput.into());
-            };
-            let length = inbox.bytes.read(buffer)?;
-            if length == 0 && !buffer.is_empty() {
-                if !got_fin {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                inbox.at_end = true;
-            }
-            (length, inbox.at_end)
-        };
-        self.resume_path(core, key);
-        if at_end {
-            self.close_if_done(core, key);
-        }
-        Ok(length)
-    }
-
-    /// Sends bytes of the application, as many as there is room for.
-    ///
-    /// # Errors
-    /// `WouldBlock` when there is no room: [`Event::Writable`] follows. `BrokenPipe` after
-    /// [`Self::finish`]. `NotConnected` when the stream is gone.
-    pub fn write(&mut self, core: &mut Core, id: StreamId, bytes: &[u8]) -> io::Result<usize> {
-        let key = self.stream_key(id)?;
-        let Some(Sock::Path(path)) = self.socks.get_mut(key) else {
-            return Err(io::ErrorKind::NotConnected.into());
-        };
-        let room = limits::STREAM_BACKLOG_BYTES.saturating_sub(path.wire.out.len());
-        let Stage::Direct(direct) = &mut path.stage else {
-            return Err(io::ErrorKind::NotConnected.into());
-        };
-        if direct.sent_fin {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        let Partner::Application(inbox) = &mut direct.partner else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        if room == 0 {
-            inbox.wants_to_write = true;
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let length = bytes.len().min(room);
-        self.send_data(core, key, &bytes[..length]);
-        Ok(length)
-    }
-
-    /// Says that the application has no more to send.
-    ///
-    /// # Errors
-    /// `NotConnected` when the stream is gone.
-    pub fn finish(&mut self, core: &mut Core, id: StreamId) -> io::Result<()> {
-        let key = self.stream_key(id)?;
-        self.send_fin(core, key);
-        Ok(())
-    }
-
-    /// Sends a value that comes back as [`Event::Pong`].
-    ///
-    /// # Errors
-    /// `NotConnected` when the stream is gone.
-    pub fn ping(&mut self, core: &mut Core, id: StreamId, value: u64) -> io::Result<()> {
-        let key = self.stream_key(id)?;
-        self.send_record(core, key, &Record::Ping(value));
-        Ok(())
-    }
-
-    /// Ends a stream at once, finished or not.
-    pub fn close_stream(&mut self, core: &mut Core, id: StreamId) {
-        if let Ok(key) = self.stream_key(id) {
-            self.end_stream(core, key, Some(StreamError::Closed));
-        }
-    }
-
-    fn stream_key(&self, id: StreamId) -> io::Result<usize> {
-        self.streams.get(&id).copied().ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-
     // ---- beginnings ----
 
     /// Controller: the connection is proved, and chosen.
@@ -229,6 +141,8 @@ impl PeerHost {
             direct.sent += wanted.early.len() as u64;
         }
         self.won.insert(punch, id);
+        // The application hears of the connection first: the confirmation may break it.
+        self.hand_on_all(core);
         self.send_record(core, key, &Record::Confirm);
     }
 
@@ -514,138 +428,6 @@ impl PeerHost {
             Partner::Pending(_) | Partner::Nothing | Partner::Refused => {}
         }
         self.close_if_done(core, key);
-    }
-
-    // ---- the local socket ----
-
-    pub(super) fn handle_local_ready(&mut self, core: &mut Core, key: usize, ready: Readiness) {
-        let Some(Sock::Local(local)) = self.socks.get_mut(key) else { return };
-        if local.connecting && !self.look_at_local(core, key) {
-            return;
-        }
-        if ready.writable {
-            self.flush_local(core, key);
-        }
-        if ready.readable {
-            self.read_local(core, key);
-        }
-    }
-
-    /// Whether the service is connected by now.
-    fn look_at_local(&mut self, core: &mut Core, key: usize) -> bool {
-        let Some(Sock::Local(local)) = self.socks.get_mut(key) else { return false };
-        let LocalSocket::Tcp(stream) = &local.socket else { return true };
-        match (socket::look_at_dial(stream), local.partner) {
-            (Dialled::Pending, _) => false,
-            (Dialled::Established { .. }, Some(path)) => {
-                local.connecting = false;
-                self.send_record(core, path, &Record::Opened);
-                self.flush_local(core, key);
-                true
-            }
-            (Dialled::Failed(error), Some(path)) => {
-                self.drop_sock(core, key);
-                self.refuse_service(core, path, &error);
-                false
-            }
-            (_, None) => {
-                self.drop_sock(core, key);
-                false
-            }
-        }
-    }
-
-    fn flush_local(&mut self, core: &mut Core, key: usize) {
-        let Some(Sock::Local(local)) = self.socks.get_mut(key) else { return };
-        let partner = local.partner;
-        match (local.flush(), partner) {
-            (Ok(()), Some(path)) => {
-                self.resume_path(core, path);
-                self.close_if_done(core, path);
-            }
-            // The connection has ended well, and this was the rest.
-            (Ok(()), None) if local.write_done => self.drop_sock(core, key),
-            (Ok(()), None) => {}
-            (Err(error), Some(path)) => {
-                self.end_stream(core, path, Some(StreamError::Local(error.to_string())));
-            }
-            (Err(_), None) => self.drop_sock(core, key),
-        }
-    }
-
-    /// Reads a turn's worth from the local socket and sends it.
-    fn read_local(&mut self, core: &mut Core, key: usize) {
-        let mut scratch = core.take_scratch();
-        let mut turn = 0;
-        while let Some(Sock::Local(local)) = self.socks.get(key) {
-            let (Some(path_key), false) = (local.partner, local.read_done) else { break };
-            let Some(Sock::Path(path)) = self.socks.get(path_key) else { break };
-            let full = path.wire.out.len() >= limits::STREAM_BACKLOG_BYTES;
-            let Some(Sock::Local(local)) = self.socks.get_mut(key) else { break };
-            if full {
-                local.paused = true;
-                break;
-            }
-            if turn >= limits::TURN_BYTES {
-                core.requeue(local.token, Readiness::READABLE);
-                break;
-            }
-            match local.socket.read(&mut scratch) {
-                Ok(0) => {
-                    local.read_done = true;
-                    self.send_fin(core, path_key);
-                    break;
-                }
-                Ok(length) => {
-                    turn += length;
-                    self.send_data(core, path_key, &scratch[..length]);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let error = StreamError::Local(error.to_string());
-                    self.end_stream(core, path_key, Some(error));
-                    break;
-                }
-            }
-        }
-        core.put_scratch(scratch);
-    }
-
-    // ---- backpressure ----
-
-    /// Whether the local end has so much to take that the connection must not be read.
-    pub(super) fn is_stream_full(&self, key: usize) -> bool {
-        let Some(Sock::Path(path)) = self.socks.get(key) else { return false };
-        let Stage::Direct(direct) = &path.stage else { return false };
-        let waiting = match &direct.partner {
-            Partner::Socket(local) => match self.socks.get(*local) {
-                Some(Sock::Local(local)) => local.out.len(),
-                _ => 0,
-            },
-            Partner::Application(inbox) => inbox.bytes.len(),
-            Partner::Pending(_) => return true,
-            Partner::Nothing | Partner::Refused => 0,
-        };
-        waiting >= limits::STREAM_BACKLOG_BYTES
-    }
-
-    pub(super) fn pause_path(&mut self, key: usize) {
-        if let Some(direct) = self.direct(key) {
-            direct.paused = true;
-        }
-    }
-
-    /// Has the connection read again once the local end has taken enough.
-    fn resume_path(&mut self, core: &mut Core, key: usize) {
-        if self.is_stream_full(key) {
-            return;
-        }
-        let Some(Sock::Path(path)) = self.socks.get_mut(key) else { return };
-        let Stage::Direct(direct) = &mut path.stage else { return };
-        if std::mem::take(&mut direct.paused) {
-            core.requeue(path.wire.token, Readiness::READABLE);
-        }
     }
 
     // ---- ends ----

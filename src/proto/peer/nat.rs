@@ -1,0 +1,118 @@
+//! A look at our own NAT at each login, and what is made of it.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{Action, Event, Peer};
+use crate::limits;
+use crate::proto::nat::{Given, Observation, classify_allocation, classify_mapping};
+use crate::wire::message::{Allocation, Message, Nat};
+
+/// Probes that show which ports a NAT hands out.
+const ALLOCATION_PROBES: usize = 9;
+
+impl Peer {
+    // ---- events ----
+
+    /// A probe from the main port has been answered, or has failed.
+    pub fn handle_main_probe(&mut self, to: SocketAddr, mapped: Option<SocketAddr>, now: Instant) {
+        if let Some(mapped) = mapped {
+            self.main.observations.push(Observation { destination: to, mapped });
+        }
+        self.main.probes_out = self.main.probes_out.saturating_sub(1);
+        if self.main.probes_out == 0 && self.is_logged_in() {
+            self.learn_mapping(now);
+        }
+    }
+
+    /// A probe from a fresh port has been answered, or has failed.
+    pub fn handle_fresh_probe(&mut self, index: usize, given: Option<Given>, now: Instant) {
+        if let Some(slot) = self.main.given.get_mut(index) {
+            *slot = given;
+        }
+        self.main.probes_out = self.main.probes_out.saturating_sub(1);
+        if self.main.probes_out == 0 && self.is_logged_in() {
+            self.learn_allocation(now);
+        }
+    }
+
+    // ---- probes ----
+
+    /// Looks at our own NAT from the main port: once for each hole endpoint.
+    pub(super) fn probe_mapping(&mut self, now: Instant) {
+        let (Some(server), Some(observed)) = (self.main.server, self.main.observed) else { return };
+        self.main.observations = vec![Observation { destination: server, mapped: observed }];
+        let endpoints = self.hole_endpoints();
+        self.main.probes_out = endpoints.len();
+        if self.main.local_port == 0 || endpoints.is_empty() {
+            return self.learn_mapping(now);
+        }
+        for to in endpoints {
+            self.actions.push_back(Action::ProbeMain { to });
+        }
+    }
+
+    fn learn_mapping(&mut self, now: Instant) {
+        let main = &self.main;
+        let mapping = classify_mapping(&main.observations, main.local_port, &main.hosts);
+        self.nat = Nat { mapping, allocation: Allocation::Unknown };
+        self.events.push_back(Event::NatKnown(self.nat));
+        if mapping.is_shared() {
+            self.tell_nat(now);
+        } else {
+            self.probe_allocation(now);
+        }
+    }
+
+    /// The mapping depends on the destination: which ports does the NAT hand out?
+    fn probe_allocation(&mut self, now: Instant) {
+        let Some(to) = self.hole_endpoint() else { return self.tell_nat(now) };
+        self.main.given = vec![None; ALLOCATION_PROBES];
+        self.main.probes_out = ALLOCATION_PROBES;
+        for index in 0..ALLOCATION_PROBES {
+            self.actions.push_back(Action::ProbeFresh { index, to });
+        }
+    }
+
+    fn learn_allocation(&mut self, now: Instant) {
+        let given: Vec<Given> = self.main.given.iter().copied().flatten().collect();
+        self.nat.allocation = classify_allocation(&given);
+        self.events.push_back(Event::NatKnown(self.nat));
+        self.tell_nat(now);
+    }
+
+    fn tell_nat(&mut self, now: Instant) {
+        if self.nat != Nat::default() && self.is_logged_in() {
+            let hosts = self.main.hosts.clone();
+            self.send(Message::Update { nat: self.nat, hosts });
+        }
+        self.tell_punches(now);
+    }
+
+    /// Where S answers STUN, as we can reach it.
+    pub(super) fn hole_endpoints(&self) -> Vec<SocketAddr> {
+        let Some(welcome) = &self.main.welcome else { return Vec::new() };
+        let mut endpoints = Vec::new();
+        for hole in welcome.holes.iter().take(limits::HOLE_ENDPOINTS) {
+            let endpoint = self.reachable_endpoint(*hole);
+            endpoints.extend(endpoint.filter(|endpoint| !endpoints.contains(endpoint)));
+        }
+        endpoints
+    }
+
+    /// An endpoint of S as we dial it, if we have an address of its family.
+    pub(super) fn reachable_endpoint(&self, announced: SocketAddr) -> Option<SocketAddr> {
+        let server = self.main.server?;
+        let ip = if announced.ip().is_unspecified() { server.ip() } else { announced.ip() };
+        let endpoint = SocketAddr::new(ip, announced.port());
+        let reachable = endpoint.is_ipv4() == server.is_ipv4()
+            || self.main.hosts.iter().any(|host| host.is_ipv4() == endpoint.is_ipv4());
+        reachable.then_some(endpoint)
+    }
+
+    /// The hole endpoint for fresh holes: of the family in which S sees us.
+    pub(super) fn hole_endpoint(&self) -> Option<SocketAddr> {
+        let server = self.main.server?;
+        self.hole_endpoints().into_iter().find(|hole| hole.is_ipv4() == server.is_ipv4())
+    }
+}
