@@ -25,11 +25,15 @@ mod namespace;
 mod nat;
 mod peers;
 mod programs;
+mod site;
 mod sockets;
 mod sys;
 mod topology;
+mod traffic;
+mod userspace_nat;
 mod wan;
 
+mod behaviour;
 mod checks;
 mod faults;
 mod forward;

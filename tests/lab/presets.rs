@@ -1,140 +1,66 @@
-//! Each preset does what its name says, as plain sockets see it.
+//! Each preset does what its name says, as plain sockets see it; and what punches rest on.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Barrier;
 use std::thread;
-use std::time::Duration;
 
-use crate::nat::{Family, Filtering, Mapping, Nat, Refusal};
+use crate::behaviour::{LOCAL_PORT, SILENCE, behaves_as_named, probe};
+use crate::nat::{ALL, Mapping, Nat, Reach};
 use crate::sockets::{SOON, accept, at, dial, listen};
 use crate::topology::{Host, Lab, Lans, S_V4, S_V6};
 
-/// Long enough for any answer without delay on the WAN, short enough to wait for none.
-const SILENCE: Duration = Duration::from_millis(400);
+/// A test for each preset, by what it does.
+macro_rules! behave_as_named {
+    ($($test:ident: $nat:expr),* $(,)?) => {
+        $(
+            #[test]
+            fn $test() {
+                behaves_as_named($nat);
+            }
+        )*
 
-const LOCAL_PORT: u16 = 40_000;
-
-#[test]
-fn open_maps_nothing_and_lets_everybody_in() {
-    behaves_as_named(Nat::OPEN);
-}
-
-#[test]
-fn firewall_maps_nothing_and_drops_the_unsolicited() {
-    behaves_as_named(Nat::FIREWALL);
-}
-
-#[test]
-fn preserving_keeps_the_port_and_drops_the_unsolicited() {
-    behaves_as_named(Nat::PRESERVING);
-}
-
-#[test]
-fn preserving_rst_keeps_the_port_and_resets_the_unsolicited() {
-    behaves_as_named(Nat::PRESERVING_RST);
-}
-
-#[test]
-fn eim_changes_the_port_once_for_all_destinations() {
-    behaves_as_named(Nat::EIM);
-}
-
-#[test]
-fn eim_eif_lets_everybody_in_where_mapped() {
-    behaves_as_named(Nat::EIM_EIF);
-}
-
-#[test]
-fn open_v6_maps_nothing_and_lets_everybody_in() {
-    behaves_as_named(Nat::OPEN_V6);
-}
-
-#[test]
-fn firewall_v6_maps_nothing_and_drops_the_unsolicited() {
-    behaves_as_named(Nat::FIREWALL_V6);
-}
-
-fn behaves_as_named(nat: Nat) {
-    let lab = Lab::plan().between(nat, Nat::OPEN).build();
-    let (mapped, _alive) = check_mapping(&lab, nat);
-    check_filtering(&lab, nat, mapped);
-}
-
-/// Returns the mapped endpoint and the connections that keep it.
-fn check_mapping(lab: &Lab, nat: Nat) -> (SocketAddr, Vec<TcpStream>) {
-    let remotes = match nat.family {
-        Family::V4 => [at(S_V4[0], 9000), at(S_V4[0], 9001), at(S_V4[1], 9000)],
-        Family::V6 => [at(S_V6, 9000), at(S_V6, 9001), at(S_V6, 9002)],
+        #[test]
+        fn every_preset_is_tested_and_has_a_name_of_its_own() {
+            let tested = [$($nat),*];
+            assert!(ALL.iter().all(|nat| tested.contains(nat)));
+            assert!(tested.iter().all(|nat| Nat::named(nat.name) == Some(*nat)));
+        }
     };
-    let mut alive = Vec::new();
-    let endpoints = remotes.map(|remote| {
-        let (endpoint, streams) = probe(lab, &lab.a, LOCAL_PORT, remote);
-        alive.extend(streams);
-        endpoint
-    });
-    let mapped = endpoints[0];
-    assert_eq!(endpoints, [mapped; 3], "{nat:?} is not endpoint-independent");
-    assert_eq!(mapped.ip(), lab.a.public, "{nat:?}");
-    let translated = mapped.ip() != lab.a.own();
-    let keeps_port = mapped.port() == LOCAL_PORT;
-    let expected = match nat.mapping {
-        Mapping::None => (false, true),
-        Mapping::Preserving => (true, true),
-        Mapping::EndpointIndependent => (true, false),
-    };
-    assert_eq!((translated, keeps_port), expected, "{nat:?}: {mapped}");
-    (mapped, alive)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Answer {
-    LetIn,
-    Silence,
-    Rst,
-}
-
-fn check_filtering(lab: &Lab, nat: Nat, mapped: SocketAddr) {
-    let _listener = listen(&lab.a.namespace, at(lab.a.own(), LOCAL_PORT));
-    let refused = match nat.refusal {
-        Refusal::Silence => Answer::Silence,
-        Refusal::Rst => Answer::Rst,
-    };
-    let on_mapped = match nat.filtering {
-        Filtering::None | Filtering::EndpointIndependent => Answer::LetIn,
-        Filtering::AddressAndPortDependent => refused,
-    };
-    let (known, other): (IpAddr, IpAddr) = match nat.family {
-        Family::V4 => (S_V4[0].into(), S_V4[1].into()),
-        Family::V6 => (S_V6.into(), S_V6.into()),
-    };
-    let knock = |from, to| answer(dial(&lab.s.namespace, from, to, SILENCE));
-    let answers = [knock(at(known, 9555), mapped), knock(at(other, 9556), mapped)];
-    assert_eq!(answers, [on_mapped; 2], "{nat:?}: SYN to {mapped} from other ports of S");
-    // Without a filter it is the host that refuses: nobody listens there.
-    let unmapped = at(mapped.ip(), 1234);
-    assert_eq!(knock(at(known, 9557), unmapped), refused, "{nat:?}: SYN to {unmapped}");
-}
-
-fn answer(dialled: io::Result<TcpStream>) -> Answer {
-    match dialled {
-        Ok(_) => Answer::LetIn,
-        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => Answer::Rst,
-        Err(e) if e.kind() == io::ErrorKind::TimedOut => Answer::Silence,
-        Err(e) => panic!("{e:?}"),
-    }
-}
-
-/// How S, at `remote`, sees a connection from the host's port, and both ends of it.
-fn probe(lab: &Lab, from: &Host, port: u16, remote: SocketAddr) -> (SocketAddr, [TcpStream; 2]) {
-    let listener = listen(&lab.s.namespace, remote);
-    let local = match remote {
-        SocketAddr::V4(_) => at(from.v4.unwrap(), port),
-        SocketAddr::V6(_) => at(from.v6.unwrap(), port),
-    };
-    let near = dial(&from.namespace, local, remote, SOON).expect("dial S");
-    let (far, seen) = accept(&listener, SOON).unwrap();
-    (seen, [near, far])
+behave_as_named! {
+    open_maps_nothing_and_lets_everybody_in: Nat::OPEN,
+    firewall_maps_nothing_and_drops_the_unsolicited: Nat::FIREWALL,
+    preserving_keeps_the_port_and_drops_the_unsolicited: Nat::PRESERVING,
+    preserving_rst_resets_the_unsolicited: Nat::PRESERVING_RST,
+    preserving_icmp_calls_the_port_unreachable: Nat::PRESERVING_ICMP,
+    preserving_prohibited_calls_it_prohibited: Nat::PRESERVING_PROHIBITED,
+    masquerade_resets_by_its_own_stack: Nat::MASQUERADE,
+    patient_answers_after_six_seconds: Nat::PATIENT,
+    crossing_dropped_lets_no_syn_meet_its_own: Nat::CROSSING_DROPPED,
+    crossing_reset_resets_a_syn_that_meets_its_own: Nat::CROSSING_RESET,
+    pool_paired_gives_a_host_one_address: Nat::POOL_PAIRED,
+    pool_arbitrary_gives_each_connection_any_address: Nat::POOL_ARBITRARY,
+    eim_changes_the_port_once_for_all_destinations: Nat::EIM,
+    eim_adf_lets_in_whoever_was_written_to: Nat::EIM_ADF,
+    eim_eif_lets_everybody_in_where_mapped: Nat::EIM_EIF,
+    double_looks_like_its_outer_nat: Nat::DOUBLE,
+    double_sequential_looks_like_its_outer_nat: Nat::DOUBLE_SEQUENTIAL,
+    adm_has_a_port_for_each_address: Nat::ADM,
+    sequential_takes_the_next_port: Nat::SEQUENTIAL,
+    sequential_2_takes_the_next_port_but_one: Nat::SEQUENTIAL_2,
+    sequential_busy_5_serves_others_too: Nat::SEQUENTIAL_BUSY_5,
+    sequential_busy_20_serves_many_others_too: Nat::SEQUENTIAL_BUSY_20,
+    sequential_2_busy_5_serves_others_too: Nat::SEQUENTIAL_2_BUSY_5,
+    sequential_2_busy_20_serves_many_others_too: Nat::SEQUENTIAL_2_BUSY_20,
+    sequential_per_address_counts_for_each_address: Nat::SEQUENTIAL_PER_ADDRESS,
+    block_takes_any_port_of_its_thousand: Nat::BLOCK,
+    random_takes_any_port: Nat::RANDOM,
+    random_rst_takes_any_port_and_resets_the_unsolicited: Nat::RANDOM_RST,
+    blocked_reaches_s_alone: Nat::BLOCKED,
+    open_v6_maps_nothing_and_lets_everybody_in: Nat::OPEN_V6,
+    firewall_v6_maps_nothing_and_drops_the_unsolicited: Nat::FIREWALL_V6,
 }
 
 #[test]
@@ -144,6 +70,21 @@ fn simultaneous_open_passes_between_all_ipv4_presets() {
     for a in PRESETS {
         for b in PRESETS {
             opens_simultaneously(&Lab::plan().between(a, b).delay_ms(20).build(), S_V4[0].into());
+        }
+    }
+}
+
+#[test]
+fn simultaneous_open_passes_between_each_predictable_preset_and_a_usual_one() {
+    let is_predictable = |nat: &&Nat| {
+        nat.chain().all(|nat| nat.mapping == Mapping::EndpointIndependent)
+            && nat.reach == Reach::Everybody
+    };
+    for nat in ALL.iter().filter(is_predictable).flat_map(|nat| nat.engines()) {
+        for usual in [Nat::PRESERVING, Nat::PRESERVING_RST.in_userspace()] {
+            let lab = Lab::plan().between(nat, usual).delay_ms(20).build();
+            println!("{} in {:?} to {}", nat.name, nat.engine, usual.name);
+            opens_simultaneously(&lab, S_V4[0].into());
         }
     }
 }

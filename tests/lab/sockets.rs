@@ -42,6 +42,20 @@ pub(crate) fn dial(
     Ok(stream)
 }
 
+/// Like [`dial`], without waiting for the end.
+pub(crate) fn begin_dial(
+    namespace: &Namespace,
+    from: SocketAddr,
+    to: SocketAddr,
+) -> io::Result<Socket> {
+    let socket = namespace.run(|| bound(from))?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&to.into()) {
+        Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
+        _ => Ok(socket),
+    }
+}
+
 /// A socket of the calling thread's namespace that shares its port.
 fn bound(local: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(local), Type::STREAM, None)?;

@@ -91,6 +91,22 @@ impl Poller {
     }
 }
 
+/// The state of a TCP socket, such as [`SYN_SENT`].
+pub(crate) fn tcp_state(socket: BorrowedFd<'_>) -> io::Result<u8> {
+    // SAFETY: all zeroes is a valid tcp_info.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    let buffer = ptr::from_mut(&mut info).cast();
+    // SAFETY: writes at most `length` bytes into the structure, which outlives the call.
+    check(unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, buffer, &mut length) })?;
+    Ok(info.tcpi_state)
+}
+
+/// States of TCP sockets (include/net/tcp_states.h).
+pub(crate) const SYN_SENT: u8 = 2;
+pub(crate) const SYN_RECV: u8 = 3;
+
 /// A descriptor that becomes readable when the process ends.
 pub(crate) fn open_process(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: returns a new descriptor or an error.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::namespace::Namespace;
 use crate::nat::{Family, Mapping, Nat};
-use crate::sys;
-use crate::wan::{Prefix, Site, Wan};
+use crate::site::{self, PeerSite};
+use crate::traffic::{Sink, Traffic};
+use crate::wan::Wan;
 
 /// The sites of the WAN, as [`Wan`] counts them. Peers behind one NAT are both at site `A`.
 pub(crate) const S: usize = 0;
@@ -24,9 +25,13 @@ pub(crate) struct Lab {
     pub(crate) s: Host,
     pub(crate) a: Host,
     pub(crate) b: Host,
-    /// None where the peer is on the WAN itself; one router where the peers share it.
+    /// Of A, then of B, from the host outwards. None where the peer is on the WAN itself; one where
+    /// the peers share it.
     pub(crate) routers: Vec<Namespace>,
     pub(crate) wan: Wan,
+    /// Where the connections of others lead, if there are any.
+    pub(crate) sink: Option<Sink>,
+    _traffic: Vec<Traffic>,
     _turn: Turn,
 }
 
@@ -39,6 +44,7 @@ pub(crate) struct Host {
     pub(crate) public: IpAddr,
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct Plan {
     access: Access,
     with_v6: bool,
@@ -114,34 +120,38 @@ impl Plan {
     pub(crate) fn build(self) -> Lab {
         let turn = Turn::take(self.alone);
         let mut sites = Vec::new();
-        let s = rendezvous_host(&mut sites);
+        let s = site::rendezvous_host(&mut sites);
         let mut routers = Vec::new();
+        let mut traffic = Vec::new();
         let (a, b) = match self.access {
             Access::Apart(nat_a, nat_b) => {
-                let mut peer = |name, number, nat| {
-                    let site = PeerSite::new(number, nat, self.with_v6);
+                let mut peer = |name, number, nat: Nat| {
+                    let site = PeerSite::new(number, nat, self.with_v6, self.seed);
                     if !nat.has_router() {
                         return site.host_on_wan(name, &mut sites);
                     }
-                    let router = site.router(&mut sites);
-                    let host = site.host_in_lan(name, &router, 1, 2);
-                    routers.push(router);
+                    let chain = site.routers(&mut sites);
+                    let host = site.host_in_lan(name, &chain[0], 1, 2);
+                    traffic.extend(site.traffic(&chain[0]));
+                    routers.extend(chain);
                     host
                 };
                 (peer("a", 1, nat_a), peer("b", 2, nat_b))
             }
             Access::Shared(nat, lans) => {
-                let site = PeerSite::new(1, nat, self.with_v6);
-                let router = site.router(&mut sites);
-                let a = site.host_in_lan("a", &router, 1, 2);
+                let site = PeerSite::new(1, nat, self.with_v6, self.seed);
+                let chain = site.routers(&mut sites);
+                let a = site.host_in_lan("a", &chain[0], 1, 2);
                 let lan_of_b = if lans == Lans::One { 1 } else { 2 };
-                let b = site.host_in_lan("b", &router, lan_of_b, 3);
-                routers.push(router);
+                let b = site.host_in_lan("b", &chain[0], lan_of_b, 3);
+                traffic.extend(site.traffic(&chain[0]));
+                routers.extend(chain);
                 (a, b)
             }
         };
+        let sink = (!traffic.is_empty()).then(|| site::sink(&mut sites));
         let wan = Wan::start(sites, self.delay, self.seed);
-        Lab { s, a, b, routers, wan, _turn: turn }
+        Lab { s, a, b, routers, wan, sink, _traffic: traffic, _turn: turn }
     }
 }
 
@@ -150,137 +160,6 @@ impl Host {
     pub(crate) fn own(&self) -> IpAddr {
         self.v4.map(IpAddr::from).or(self.v6.map(IpAddr::from)).unwrap()
     }
-}
-
-fn rendezvous_host(sites: &mut Vec<Site>) -> Host {
-    let namespace = Namespace::new("s");
-    let addresses = [S_V4[0].into(), S_V4[1].into(), S_V6.into()];
-    let prefixes = addresses.map(|a: IpAddr| Prefix(a, if a.is_ipv4() { 32 } else { 128 }));
-    connect_to_wan(&namespace, prefixes.to_vec(), &addresses, sites);
-    Host { namespace, v4: Some(S_V4[0]), v6: Some(S_V6), public: S_V4[0].into() }
-}
-
-/// The addresses of one peer's place. Site `n` has the public block 192.0.2.(16n)/28, whose upper
-/// half is the LAN where nothing is translated, private LANs 10.n.(lan).0/24, and
-/// 2001:db8:a(n)::/48.
-struct PeerSite {
-    number: u8,
-    nat: Nat,
-    v4: bool,
-    v6: bool,
-}
-
-impl PeerSite {
-    fn new(number: u8, nat: Nat, with_v6: bool) -> Self {
-        let v4 = nat.family == Family::V4;
-        Self { number, nat, v4, v6: with_v6 || !v4 }
-    }
-
-    fn public_v4(&self, host: u8) -> Ipv4Addr {
-        Ipv4Addr::new(192, 0, 2, 16 * self.number + host)
-    }
-
-    fn lan_v4(&self, lan: u8, host: u8) -> (Ipv4Addr, u8) {
-        match self.nat.mapping {
-            Mapping::None => (self.public_v4(8 * lan + host), 29),
-            _ => (Ipv4Addr::new(10, self.number, lan, host), 24),
-        }
-    }
-
-    fn lan_v6(&self, lan: u8, host: u8) -> Ipv6Addr {
-        let site = 0xa0 + u16::from(self.number);
-        Ipv6Addr::new(0x2001, 0xdb8, site, lan.into(), 0, 0, 0, host.into())
-    }
-
-    fn prefixes(&self) -> Vec<Prefix> {
-        let v4 = self.v4.then(|| Prefix(self.public_v4(0).into(), 28));
-        let v6 = self.v6.then(|| Prefix(self.lan_v6(0, 0).into(), 48));
-        v4.into_iter().chain(v6).collect()
-    }
-
-    fn host_on_wan(&self, name: &'static str, sites: &mut Vec<Site>) -> Host {
-        let namespace = Namespace::new(name);
-        let v4 = self.v4.then(|| self.public_v4(1));
-        let v6 = self.v6.then(|| self.lan_v6(0, 1));
-        let v4_addresses = v4.map(IpAddr::from).into_iter();
-        let addresses: Vec<_> = v4_addresses.chain(v6.map(IpAddr::from)).collect();
-        connect_to_wan(&namespace, self.prefixes(), &addresses, sites);
-        Host { namespace, v4, v6, public: addresses[0] }
-    }
-
-    /// Has a bridge, `lan1` and `lan2`, for each LAN.
-    fn router(&self, sites: &mut Vec<Site>) -> Namespace {
-        let router = Namespace::new("router");
-        router.sysctl("ipv4/ip_forward", "1");
-        router.sysctl("ipv6/conf/all/forwarding", "1");
-        router.nft(&self.nat.ruleset(self.public_v4(1)));
-        let own = if self.v4 { self.public_v4(1).into() } else { self.lan_v6(0, 1).into() };
-        connect_to_wan(&router, self.prefixes(), &[own], sites);
-        for lan in [1, 2] {
-            let (v4, bits) = self.lan_v4(lan, 1);
-            let mut lines = format!("link add lan{lan} type bridge\nlink set lan{lan} up\n");
-            if self.v4 && (lan == 1 || bits == 24) {
-                lines += &format!("address add {v4}/{bits} dev lan{lan}\n");
-            }
-            if self.v6 {
-                let v6 = self.lan_v6(lan, 1);
-                lines += &format!("address add {v6}/64 dev lan{lan} nodad\n");
-            }
-            router.ip(&lines);
-        }
-        router
-    }
-
-    fn host_in_lan(&self, name: &'static str, router: &Namespace, lan: u8, host: u8) -> Host {
-        let namespace = Namespace::new(name);
-        let path = namespace.path();
-        router.ip(&format!(
-            "link add to_{name} type veth peer name eth0 netns {path}
-            link set to_{name} master lan{lan} up\n"
-        ));
-        let v4 = self.v4.then(|| self.lan_v4(lan, host));
-        let v6 = self.v6.then(|| self.lan_v6(lan, host));
-        let mut lines = "link set eth0 up\n".to_owned();
-        if let Some((address, bits)) = v4 {
-            let gateway = self.lan_v4(lan, 1).0;
-            lines += &format!(
-                "address add {address}/{bits} dev eth0\nroute add default via {gateway}\n"
-            );
-        }
-        if let Some(address) = v6 {
-            let gateway = self.lan_v6(lan, 1);
-            lines +=
-                &format!("address add {address}/64 dev eth0 nodad\nroute add ::/0 via {gateway}\n");
-        }
-        namespace.ip(&lines);
-        let v4 = v4.map(|(address, _)| address);
-        let public = match (v4, v6) {
-            (Some(own), _) if self.nat.mapping == Mapping::None => own.into(),
-            (Some(_), _) => self.public_v4(1).into(),
-            (None, v6) => v6.unwrap().into(),
-        };
-        Host { namespace, v4, v6, public }
-    }
-}
-
-/// Gives the namespace the device `wan`, and the WAN another site.
-fn connect_to_wan(
-    namespace: &Namespace,
-    prefixes: Vec<Prefix>,
-    own: &[IpAddr],
-    sites: &mut Vec<Site>,
-) {
-    let tun = namespace.run(|| sys::open_tun("wan")).expect("a TUN device");
-    let mut lines = "link set wan up mtu 1500 txqueuelen 10000\n".to_owned();
-    for address in own {
-        match address {
-            IpAddr::V4(v4) => lines += &format!("address add {v4}/32 dev wan\n"),
-            IpAddr::V6(v6) => lines += &format!("address add {v6}/128 dev wan nodad\n"),
-        }
-    }
-    lines += "route add 0.0.0.0/0 dev wan\nroute add ::/0 dev wan\n";
-    namespace.ip(&lines);
-    sites.push(Site { tun, prefixes });
 }
 
 /// Labs run beside each other, except those that want the machine for themselves.

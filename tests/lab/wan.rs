@@ -13,11 +13,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::sys::{self, Poller};
+use crate::userspace_nat::{UserspaceNat, Verdict};
 
 /// A place on the WAN: a TUN device, and the addresses that lead to it.
 pub(crate) struct Site {
     pub(crate) tun: File,
     pub(crate) prefixes: Vec<Prefix>,
+    /// What translates between the two.
+    pub(crate) nat: Option<UserspaceNat>,
 }
 
 #[derive(Clone, Copy)]
@@ -70,9 +73,12 @@ impl Wan {
 
     /// Sets the one-way delay between two sites, in both directions.
     pub(crate) fn set_delay(&self, a: usize, b: usize, delay: Duration) {
-        for (from, to) in [(a, b), (b, a)] {
-            self.controls.delays[from][to].store(delay.as_nanos() as u64, Relaxed);
-        }
+        self.set_delay_one_way(a, b, delay);
+        self.set_delay_one_way(b, a, delay);
+    }
+
+    pub(crate) fn set_delay_one_way(&self, from: usize, to: usize, delay: Duration) {
+        self.controls.delays[from][to].store(delay.as_nanos() as u64, Relaxed);
     }
 
     /// Loses this part of the packets from and to the site: 0.0 none, 1.0 all.
@@ -115,7 +121,9 @@ impl Router {
         let tuns = self.sites.iter().map(|site| site.tun.as_raw_fd());
         let mut poller = Poller::new(tuns.chain([stopped]));
         loop {
-            let next = self.in_flight.peek().map(|Reverse(flight)| flight.arrival);
+            let landing = self.in_flight.peek().map(|Reverse(flight)| flight.arrival);
+            let answers = self.sites.iter().filter_map(|site| site.nat.as_ref()?.poll_timeout());
+            let next = answers.chain(landing).min();
             match poller.wait(next.map(|at| at.saturating_duration_since(Instant::now()))) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -130,6 +138,7 @@ impl Router {
                 }
             }
             self.land();
+            self.answer();
         }
     }
 
@@ -142,16 +151,25 @@ impl Router {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) => panic!("the WAN reads from site {from}: {e}"),
             };
-            let packet = &buffer[..length];
-            if let Some(to) = self.route(packet)
-                && to != from
+            let packet = &mut buffer[..length];
+            if let Some(nat) = &mut self.sites[from].nat
+                && nat.outbound(packet, Instant::now()) == Verdict::Drop
             {
-                self.send(from, to, packet);
+                continue;
             }
+            self.send(from, packet);
         }
     }
 
-    fn send(&mut self, from: usize, to: usize, packet: &[u8]) {
+    fn send(&mut self, from: usize, packet: &mut [u8]) {
+        let Some(to) = self.route(packet) else { return };
+        if to == from {
+            // A NAT that takes what it has just sent knows hairpinning (RFC 5382 REQ-8).
+            if self.sites[from].nat.is_some() {
+                self.deliver(to, packet);
+            }
+            return;
+        }
         for site in [from, to] {
             self.controls.bytes[site].fetch_add(packet.len() as u64, Relaxed);
             if self.random.u32(0..1_000_000) < self.controls.losses[site].load(Relaxed) {
@@ -173,14 +191,37 @@ impl Router {
         while let Some(Reverse(next)) = self.in_flight.peek()
             && next.arrival <= Instant::now()
         {
-            let Reverse(flight) = self.in_flight.pop().unwrap();
-            self.deliver(flight.to, &flight.packet);
+            let Reverse(mut flight) = self.in_flight.pop().unwrap();
+            self.deliver(flight.to, &mut flight.packet);
         }
     }
 
-    fn deliver(&self, to: usize, packet: &[u8]) {
-        // A device that is down or full loses the packet, as a line does.
-        let _ = (&self.sites[to].tun).write(packet);
+    fn deliver(&mut self, to: usize, packet: &mut [u8]) {
+        let site = &mut self.sites[to];
+        let verdict = match &mut site.nat {
+            Some(nat) => nat.inbound(packet, Instant::now()),
+            None => Verdict::Forward,
+        };
+        match verdict {
+            Verdict::Forward => {
+                // A device that is down or full loses the packet, as a line does.
+                let _ = (&site.tun).write(packet);
+            }
+            Verdict::Drop => {}
+            Verdict::Answer(mut answer) => self.send(to, &mut answer),
+        }
+    }
+
+    /// Sends what NATs answer late.
+    fn answer(&mut self) {
+        for from in 0..self.sites.len() {
+            let now = Instant::now();
+            while let Some(nat) = &mut self.sites[from].nat
+                && let Some(mut answer) = nat.poll_answer(now)
+            {
+                self.send(from, &mut answer);
+            }
+        }
     }
 
     /// The site that the packet's destination belongs to; none for multicast and the unknown.
