@@ -21,6 +21,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod data;
+mod grid;
 mod namespace;
 mod nat;
 mod peers;
@@ -37,6 +38,7 @@ mod behaviour;
 mod checks;
 mod faults;
 mod forward;
+mod matrix;
 mod pairs;
 mod presets;
 mod ssh;

@@ -159,8 +159,14 @@ pub(crate) struct Pipe {
 impl Pipe {
     /// Writes all, closes the input, and reads the output to its end. The program must then end
     /// in peace; returned are the bytes, and the events `connected` and `closed`.
-    pub(crate) fn exchange(mut self, send: &[u8]) -> (Vec<u8>, Value, Value) {
+    pub(crate) fn exchange(self, send: &[u8]) -> (Vec<u8>, Value, Value) {
         let connected = self.program.event("connected", SOON);
+        let (received, closed) = self.exchange_once_connected(send);
+        (received, connected, closed)
+    }
+
+    /// Like [`Pipe::exchange`], when the event `connected` has been taken.
+    pub(crate) fn exchange_once_connected(mut self, send: &[u8]) -> (Vec<u8>, Value) {
         let mut input = self.input.take().unwrap();
         let received = thread::scope(|scope| {
             scope.spawn(move || input.write_all(send).expect("write to the pipe"));
@@ -168,7 +174,7 @@ impl Pipe {
         });
         let closed = self.program.event("closed", SOON);
         self.program.succeed(SOON);
-        (received, connected, closed)
+        (received, closed)
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {

@@ -72,6 +72,15 @@ impl Program {
         })
     }
 
+    /// The next event of any of these kinds; what came instead, if none does.
+    pub(crate) fn event_of(&self, kinds: &[&str], within: Duration) -> Result<Value, String> {
+        self.try_wait_for(&format!("event of {kinds:?}"), within, |printed| {
+            let is_it = |event: &Value| kinds.iter().any(|kind| event["event"] == *kind);
+            let index = printed.events.iter().position(is_it)?;
+            printed.events.remove(index)
+        })
+    }
+
     /// The next line that `wanted` takes.
     pub(crate) fn line(&self, what: &str, within: Duration, wanted: fn(&str) -> bool) -> String {
         self.wait_for(what, within, |printed| {
@@ -112,13 +121,22 @@ impl Program {
         &self,
         what: &str,
         within: Duration,
-        mut take: impl FnMut(&mut Printed) -> Option<T>,
+        take: impl FnMut(&mut Printed) -> Option<T>,
     ) -> T {
+        self.try_wait_for(what, within, take).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    fn try_wait_for<T>(
+        &self,
+        what: &str,
+        within: Duration,
+        mut take: impl FnMut(&mut Printed) -> Option<T>,
+    ) -> Result<T, String> {
         let deadline = Instant::now() + within;
         let mut printed = self.output.printed.lock().unwrap();
         loop {
             if let Some(found) = take(&mut printed) {
-                return found;
+                return Ok(found);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             let problem = match (printed.open, left.is_zero()) {
@@ -129,8 +147,7 @@ impl Program {
                     continue;
                 }
             };
-            drop(printed);
-            panic!("{}: no {what}: {problem}", self.name);
+            return Err(format!("{}: no {what}: {problem}", self.name));
         }
     }
 }

@@ -127,6 +127,12 @@ impl Nat {
         }
     }
 
+    /// The name by which [`Nat::named`] finds it.
+    pub(crate) fn label(&self) -> String {
+        let usual = Self::named(self.name).is_some_and(|nat| nat.engine == self.engine);
+        if usual { self.name.to_owned() } else { format!("user:{}", self.name) }
+    }
+
     pub(crate) const fn in_userspace(self) -> Self {
         Self { engine: Engine::Userspace, ..self }
     }
