@@ -53,7 +53,7 @@ impl PeerHost {
         let number = self.port_number(Port::Main).unwrap_or(0);
         if let Err(error) = self.open_probe(core, number, to, ProbePurpose::Main) {
             log::debug!("probe of the main port to {to}: {error}");
-            self.machine.handle_main_probe(to, None, clock::now());
+            self.machine.handle_main_probe(to, None);
         }
     }
 
@@ -61,7 +61,7 @@ impl PeerHost {
     pub(super) fn probe_fresh(&mut self, core: &mut Core, index: usize, to: SocketAddr) {
         if let Err(error) = self.open_probe(core, 0, to, ProbePurpose::Fresh(index)) {
             log::debug!("probe from a fresh port to {to}: {error}");
-            self.machine.handle_fresh_probe(index, None, clock::now());
+            self.machine.handle_fresh_probe(index, None);
         }
     }
 
@@ -236,12 +236,12 @@ impl PeerHost {
                 (_, ProbePurpose::Beside(_)) => {}
                 (mapped, ProbePurpose::Main) => {
                     self.drop_sock(core, key);
-                    self.machine.handle_main_probe(to, mapped, clock::now());
+                    self.machine.handle_main_probe(to, mapped);
                 }
                 (mapped, ProbePurpose::Fresh(index)) => {
                     self.drop_sock(core, key);
                     let given = mapped.map(|mapped| Given { local, mapped: mapped.port() });
-                    self.machine.handle_fresh_probe(index, given, clock::now());
+                    self.machine.handle_fresh_probe(index, given);
                 }
             }
         }
@@ -264,10 +264,8 @@ impl PeerHost {
                     hole.beside.retain(|other| *other != key);
                 }
             }
-            ProbePurpose::Main => self.machine.handle_main_probe(to, None, clock::now()),
-            ProbePurpose::Fresh(index) => {
-                self.machine.handle_fresh_probe(index, None, clock::now())
-            }
+            ProbePurpose::Main => self.machine.handle_main_probe(to, None),
+            ProbePurpose::Fresh(index) => self.machine.handle_fresh_probe(index, None),
         }
     }
 }

@@ -534,7 +534,7 @@ impl Peer {
         self.events
             .push_back(Event::LoggedIn { observed: welcome.observed, text: welcome.text.clone() });
         self.main.welcome = Some(welcome);
-        self.probe_mapping(now);
+        self.probe_mapping();
         self.ask_for_waiting(now);
     }
 

@@ -1,7 +1,6 @@
 //! A look at our own NAT at each login, and what is made of it.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use super::{Action, Event, Peer};
 use crate::limits;
@@ -15,58 +14,58 @@ impl Peer {
     // ---- events ----
 
     /// A probe from the main port has been answered, or has failed.
-    pub fn handle_main_probe(&mut self, to: SocketAddr, mapped: Option<SocketAddr>, now: Instant) {
+    pub fn handle_main_probe(&mut self, to: SocketAddr, mapped: Option<SocketAddr>) {
         if let Some(mapped) = mapped {
             self.main.observations.push(Observation { destination: to, mapped });
         }
         self.main.probes_out = self.main.probes_out.saturating_sub(1);
         if self.main.probes_out == 0 && self.is_logged_in() {
-            self.learn_mapping(now);
+            self.learn_mapping();
         }
     }
 
     /// A probe from a fresh port has been answered, or has failed.
-    pub fn handle_fresh_probe(&mut self, index: usize, given: Option<Given>, now: Instant) {
+    pub fn handle_fresh_probe(&mut self, index: usize, given: Option<Given>) {
         if let Some(slot) = self.main.given.get_mut(index) {
             *slot = given;
         }
         self.main.probes_out = self.main.probes_out.saturating_sub(1);
         if self.main.probes_out == 0 && self.is_logged_in() {
-            self.learn_allocation(now);
+            self.learn_allocation();
         }
     }
 
     // ---- probes ----
 
     /// Looks at our own NAT from the main port: once for each hole endpoint.
-    pub(super) fn probe_mapping(&mut self, now: Instant) {
+    pub(super) fn probe_mapping(&mut self) {
         let (Some(server), Some(observed)) = (self.main.server, self.main.observed) else { return };
         self.main.observations = vec![Observation { destination: server, mapped: observed }];
         let endpoints = self.hole_endpoints();
         self.main.probes_out = endpoints.len();
         if self.main.local_port == 0 || endpoints.is_empty() {
-            return self.learn_mapping(now);
+            return self.learn_mapping();
         }
         for to in endpoints {
             self.actions.push_back(Action::ProbeMain { to });
         }
     }
 
-    fn learn_mapping(&mut self, now: Instant) {
+    fn learn_mapping(&mut self) {
         let main = &self.main;
         let mapping = classify_mapping(&main.observations, main.local_port, &main.hosts);
         self.nat = Nat { mapping, allocation: Allocation::Unknown };
         self.events.push_back(Event::NatKnown(self.nat));
         if mapping.is_shared() {
-            self.tell_nat(now);
+            self.tell_nat();
         } else {
-            self.probe_allocation(now);
+            self.probe_allocation();
         }
     }
 
     /// The mapping depends on the destination: which ports does the NAT hand out?
-    fn probe_allocation(&mut self, now: Instant) {
-        let Some(to) = self.hole_endpoint() else { return self.tell_nat(now) };
+    fn probe_allocation(&mut self) {
+        let Some(to) = self.hole_endpoint() else { return self.tell_nat() };
         self.main.given = vec![None; ALLOCATION_PROBES];
         self.main.probes_out = ALLOCATION_PROBES;
         for index in 0..ALLOCATION_PROBES {
@@ -74,19 +73,18 @@ impl Peer {
         }
     }
 
-    fn learn_allocation(&mut self, now: Instant) {
+    fn learn_allocation(&mut self) {
         let given: Vec<Given> = self.main.given.iter().copied().flatten().collect();
         self.nat.allocation = classify_allocation(&given);
         self.events.push_back(Event::NatKnown(self.nat));
-        self.tell_nat(now);
+        self.tell_nat();
     }
 
-    fn tell_nat(&mut self, now: Instant) {
+    fn tell_nat(&mut self) {
         if self.nat != Nat::default() && self.is_logged_in() {
             let hosts = self.main.hosts.clone();
             self.send(Message::Update { nat: self.nat, hosts });
         }
-        self.tell_punches(now);
     }
 
     /// Where S answers STUN, as we can reach it.

@@ -164,9 +164,9 @@ fn the_login_looks_at_its_own_nat_and_says_what_it_saw() {
         .collect();
     assert_eq!(probes, to);
     let mapped = "198.51.100.7:1000".parse().unwrap();
-    bench.peer.handle_main_probe(to[0], Some(mapped), bench.now);
+    bench.peer.handle_main_probe(to[0], Some(mapped));
     assert!(bench.sent().is_empty());
-    bench.peer.handle_main_probe(to[1], Some(mapped), bench.now);
+    bench.peer.handle_main_probe(to[1], Some(mapped));
     assert!(matches!(
         bench.sent()[..],
         [Message::Update { nat: Nat { mapping: Mapping::EndpointIndependent, .. }, .. }]
@@ -436,13 +436,13 @@ fn a_nat_that_maps_by_destination_is_looked_at_again() {
     for (port, mapped) in [(8000, 5001), (8001, 5002)] {
         let to = SocketAddr::new("192.0.2.1".parse().unwrap(), port);
         let mapped = SocketAddr::new("198.51.100.7".parse().unwrap(), mapped);
-        bench.peer.handle_main_probe(to, Some(mapped), bench.now);
+        bench.peer.handle_main_probe(to, Some(mapped));
     }
     let probes =
         bench.actions().into_iter().filter(|action| matches!(action, Action::ProbeFresh { .. }));
     for index in 0..probes.count() {
         let mapped = 5003 + 2 * index as u16;
-        bench.peer.handle_fresh_probe(index, Some(Given { local: 40_000, mapped }), bench.now);
+        bench.peer.handle_fresh_probe(index, Some(Given { local: 40_000, mapped }));
     }
     let nat = Nat {
         mapping: Mapping::AddressAndPortDependent,

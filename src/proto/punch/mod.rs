@@ -241,16 +241,9 @@ impl Punch {
         self.round
     }
 
-    /// What our NAT has shown meanwhile. If the round was planned without it and another plan is better,
-    /// the round is over.
-    pub fn handle_mapping_known(&mut self, mapping: Mapping, now: Instant) {
-        let before = std::mem::replace(&mut self.report.mapping, mapping);
-        if let Phase::Dialling { round } = self.phase
-            && before == Mapping::Unknown
-            && !mapping.is_shared()
-        {
-            self.end_round(round, now);
-        }
+    /// What our NAT has shown meanwhile, for the report.
+    pub fn set_mapping(&mut self, mapping: Mapping) {
+        self.report.mapping = mapping;
     }
 
     /// Where the current round dials, and from which port: an accepted connection from there is ours.

@@ -84,6 +84,9 @@ impl Punch {
 
     /// A round is released: it begins the head start, if none did before.
     pub(super) fn await_relay(&mut self, now: Instant) {
+        if self.relay.state == State::HeadStart && !self.relay.hopeful {
+            return self.join_relay(now);
+        }
         if self.relay.state != State::Unavailable || self.is_ended() {
             return;
         }

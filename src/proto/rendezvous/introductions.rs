@@ -248,6 +248,24 @@ impl Rendezvous {
         }
     }
 
+    /// A side's NAT turns out to map by destination. Rounds that were planned without knowing it have
+    /// little hope: the next ones begin at once, and what has been dialled lives on.
+    pub(super) fn plan_again(&mut self, session: SessionId, now: Instant) {
+        let stale: Vec<_> = self
+            .sessions
+            .live(session)
+            .introductions
+            .iter()
+            .copied()
+            .filter(|id| {
+                self.introductions.get(*id).is_some_and(|it| it.is_released() && it.round == 1)
+            })
+            .collect();
+        for id in stale {
+            self.next_round(id, now);
+        }
+    }
+
     fn next_round(&mut self, id: IntroductionId, now: Instant) {
         let Some(introduction) = self.introductions.get(id) else { return };
         if introduction.round >= limits::ROUNDS {

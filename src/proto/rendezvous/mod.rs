@@ -219,7 +219,11 @@ impl Rendezvous {
             Message::Join { room } => self.handle_join(session, &room),
             Message::Allow(allow) => self.handle_allow(session, Consent::of(allow)),
             Message::Update { nat, hosts } => {
+                let before = self.sessions.live(session).nat;
                 self.sessions.live_mut(session).update(nat, hosts);
+                if before != nat && !nat.mapping.is_shared() {
+                    self.plan_again(session, now);
+                }
             }
             Message::Ping(value) => {
                 self.outbox.send(self.sessions.live(session).link, Message::Pong(value));

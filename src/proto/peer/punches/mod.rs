@@ -367,7 +367,7 @@ impl Peer {
             entry.holes.push(tag);
         }
         let peer = entry.peer;
-        entry.punch.handle_mapping_known(self.nat.mapping, now);
+        entry.punch.set_mapping(self.nat.mapping);
         let hopeful = is_hopeful(self.nat, release.nat);
         entry.punch.handle_relay_offered(relay, hopeful);
         if entry.punch.handle_release(release, own, sockets, now) {
@@ -445,17 +445,6 @@ impl Peer {
             round: release.round,
             result: RoundResult::GivenUp,
         });
-    }
-
-    /// Our NAT is known: the punches that began without knowing it may need another plan.
-    pub(super) fn tell_punches(&mut self, now: Instant) {
-        let mapping = self.nat.mapping;
-        for (index, entry) in &mut self.punches.entries {
-            entry.punch.handle_mapping_known(mapping, now);
-            let id = PunchId { index: index as u32, generation: entry.generation };
-            self.punches.touched.push(id);
-        }
-        self.settle(now);
     }
 
     // ---- after each change ----

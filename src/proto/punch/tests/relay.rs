@@ -75,6 +75,16 @@ fn where_both_nats_leave_no_hope_the_relay_waits_for_nothing() {
 }
 
 #[test]
+fn a_later_release_may_show_that_there_is_no_hope() {
+    let mut bench = bench(Role::Controller);
+    assert!(joins(&bench.release(&offered(1, ONE))).is_empty());
+    let release = offered(2, ONE);
+    bench.punch.handle_relay_offered(release.relay, false);
+    bench.punch.handle_release(&release, OwnAddresses::default(), 5000, bench.now);
+    assert_eq!(joins(&bench.drain()).len(), 1);
+}
+
+#[test]
 fn a_relay_that_is_not_offered_is_not_joined() {
     let mut bench = bench(Role::Controller);
     bench.release(&release(1, ONE));

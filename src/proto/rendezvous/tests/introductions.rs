@@ -122,6 +122,23 @@ fn both_sides_may_need_a_hole_and_the_last_one_releases() {
 }
 
 #[test]
+fn a_round_that_was_planned_without_knowing_the_nat_is_followed_by_another_at_once() {
+    let mut world = World::new();
+    let (a, b) = (world.open(1), world.open(2));
+    world.introduce(a, 1, 2);
+    world.releases(a, b);
+    let nat = Nat {
+        mapping: Mapping::AddressAndPortDependent,
+        allocation: Allocation::Sequential { delta: 1 },
+    };
+    world.say(b, Message::Update { nat, hosts: vec![] });
+    assert!(world.sent().iter().any(|(link, message)| *link == b.link
+        && matches!(message, Message::Prepare { round: 2, probes: 3, .. })));
+    world.say(b, Message::Update { nat, hosts: vec![] });
+    assert!(world.sent().is_empty(), "nothing new");
+}
+
+#[test]
 fn a_random_nat_needs_no_probe_and_makes_a_birthday() {
     let mut world = World::new();
     let (a, b) = (world.open(1), world.open(2));
