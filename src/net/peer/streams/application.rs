@@ -13,7 +13,7 @@ impl PeerHost {
     /// Takes bytes that the other peer has sent on an application's stream; `Ok(0)` is their end.
     ///
     /// # Errors
-    /// `WouldBlock` when there are none yet: [`Event::Readable`] follows. `NotConnected` when the
+    /// `WouldBlock` when there are none yet: [`Event::Readable`](crate::net::peer::Event::Readable) follows. `NotConnected` when the
     /// stream is gone.
     pub fn read(&mut self, core: &mut Core, id: StreamId, buffer: &mut [u8]) -> io::Result<usize> {
         let key = self.stream_key(id)?;
@@ -42,7 +42,7 @@ impl PeerHost {
     /// Sends bytes of the application, as many as there is room for.
     ///
     /// # Errors
-    /// `WouldBlock` when there is no room: [`Event::Writable`] follows. `BrokenPipe` after
+    /// `WouldBlock` when there is no room: [`Event::Writable`](crate::net::peer::Event::Writable) follows. `BrokenPipe` after
     /// [`Self::finish`]. `NotConnected` when the stream is gone.
     pub fn write(&mut self, core: &mut Core, id: StreamId, bytes: &[u8]) -> io::Result<usize> {
         let key = self.stream_key(id)?;
@@ -78,7 +78,7 @@ impl PeerHost {
         Ok(())
     }
 
-    /// Sends a value that comes back as [`Event::Pong`].
+    /// Sends a value that comes back as [`Event::Pong`](crate::net::peer::Event::Pong).
     ///
     /// # Errors
     /// `NotConnected` when the stream is gone.
