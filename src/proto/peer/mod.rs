@@ -255,7 +255,7 @@ struct Main {
 
 /// The machine of one peer.
 ///
-/// - getters: [`Self::is_logged_in`], [`Self::observed`], [`Self::mapping`], [`Self::login`], …
+/// - getters: [`Self::is_logged_in`], [`Self::observed`], [`Self::nat`], [`Self::login`], …
 /// - commands: [`Self::start`], [`Self::stop`], [`Self::connect`], [`Self::cancel`],
 ///   [`Self::set_allow`], [`Self::watch`], [`Self::join`]
 /// - events: `handle_*`

@@ -13,7 +13,8 @@ impl PeerHost {
     /// Takes bytes that the other peer has sent on an application's stream; `Ok(0)` is their end.
     ///
     /// # Errors
-    /// `WouldBlock` when there are none yet: [`Event::Readable`](crate::net::peer::Event::Readable) follows. `NotConnected` when the
+    /// `WouldBlock` when there are none yet:
+    /// [`Event::Readable`](crate::net::peer::Event::Readable) follows. `NotConnected` when the
     /// stream is gone.
     pub fn read(&mut self, core: &mut Core, id: StreamId, buffer: &mut [u8]) -> io::Result<usize> {
         let key = self.stream_key(id)?;
@@ -42,7 +43,8 @@ impl PeerHost {
     /// Sends bytes of the application, as many as there is room for.
     ///
     /// # Errors
-    /// `WouldBlock` when there is no room: [`Event::Writable`](crate::net::peer::Event::Writable) follows. `BrokenPipe` after
+    /// `WouldBlock` when there is no room:
+    /// [`Event::Writable`](crate::net::peer::Event::Writable) follows. `BrokenPipe` after
     /// [`Self::finish`]. `NotConnected` when the stream is gone.
     pub fn write(&mut self, core: &mut Core, id: StreamId, bytes: &[u8]) -> io::Result<usize> {
         let key = self.stream_key(id)?;
