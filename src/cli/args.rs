@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use super::exit;
 use super::target::{PeerService, Shared, parse_listen};
 use crate::identity::{ParseServerAddrError, PeerId, ServerAddr};
+use crate::proto::punch::Preference;
 
 const EXAMPLE: &str = "\
 Example: reach the ssh server of a machine at home, both machines behind NATs.
@@ -187,7 +188,30 @@ pub(crate) struct PipeArgs {
     #[arg(value_name = "PEER/SERVICE")]
     pub(crate) target: PeerService,
     #[command(flatten)]
+    pub(crate) way: Way,
+    #[command(flatten)]
     pub(crate) timeout: Timeout,
+}
+
+/// Which ways a connection may take.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Way {
+    /// Through the rendezvous at once, without trying a direct connection
+    #[arg(long, conflicts_with = "direct_only")]
+    relay: bool,
+    /// A direct connection or none: never through the rendezvous
+    #[arg(long)]
+    direct_only: bool,
+}
+
+impl Way {
+    pub(crate) fn preference(self) -> Preference {
+        match self {
+            Self { relay: true, .. } => Preference::RelayOnly,
+            Self { direct_only: true, .. } => Preference::DirectOnly,
+            _ => Preference::Any,
+        }
+    }
 }
 
 /// How long to try.
@@ -211,6 +235,8 @@ pub(crate) struct ForwardArgs {
     /// Whom, and what there
     #[arg(value_name = "PEER/SERVICE")]
     pub(crate) target: PeerService,
+    #[command(flatten)]
+    pub(crate) way: Way,
 }
 
 /// Connect to a peer, say how that went, and measure round trips
@@ -227,6 +253,8 @@ pub(crate) struct PingArgs {
     /// Time between them
     #[arg(long, short, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) way: Way,
     #[command(flatten)]
     pub(crate) timeout: Timeout,
 }
@@ -297,6 +325,8 @@ mod tests {
 
         let Command::Pipe(pipe) = parse("gimlet pipe home/ssh").unwrap().command else { panic!() };
         assert_eq!(pipe.timeout.timeout, Duration::from_secs(30));
+        assert_eq!(pipe.way.preference(), Preference::Any);
+        assert!(parse("gimlet pipe home/ssh --relay --direct-only").is_err());
         let line = "gimlet pipe home/ssh --timeout 0.5";
         let Command::Pipe(pipe) = parse(line).unwrap().command else { panic!() };
         assert_eq!(pipe.timeout.timeout, Duration::from_millis(500));

@@ -9,7 +9,7 @@ use super::session::{Happening, Session};
 use crate::net::clock;
 use crate::net::peer::{Event, LocalEnd, StreamId};
 use crate::proto::peer::PunchId;
-use crate::proto::punch::{Outcome, Preference, PunchError, Report};
+use crate::proto::punch::{Outcome, PunchError, Report};
 use crate::wire::record::Purpose;
 
 /// Waits until the connection stands. The request goes out as soon as the rendezvous has shown its
@@ -46,9 +46,9 @@ pub(crate) fn connect(
 }
 
 fn ask(session: &mut Session<'_>, wish: &Wish, local: LocalEnd) -> Result<PunchId, Failure> {
-    let (peer, purpose) = (wish.peer.id, purpose(wish));
+    let (peer, purpose, preference) = (wish.peer.id, purpose(wish), wish.preference);
     session
-        .with_peer(|host, core| host.connect(core, peer, Preference::Any, purpose, local))
+        .with_peer(|host, core| host.connect(core, peer, preference, purpose, local))
         .map_err(|error| Failure::new(exit::OTHER, error.to_string()))
 }
 

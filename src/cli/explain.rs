@@ -8,7 +8,7 @@ use super::trust::Trust;
 use crate::identity::PeerId;
 use crate::net::peer::StreamError;
 use crate::proto::peer::LoginError;
-use crate::proto::punch::{Outcome, PunchError, Report};
+use crate::proto::punch::{Outcome, Preference, PunchError, Report};
 use crate::wire::noise::NoiseError;
 use crate::wire::refusal::{ClosingCode, RefusalCode};
 
@@ -21,6 +21,8 @@ pub(crate) struct Wish {
     pub(crate) peer: Named,
     /// What there; none for round trips.
     pub(crate) service: Option<String>,
+    /// Which ways it may take.
+    pub(crate) preference: Preference,
 }
 
 impl Wish {
@@ -187,7 +189,7 @@ mod tests {
     fn wish() -> Wish {
         let id = PeerId::from_bytes([1; 15]);
         let peer = Named { id: PeerId::from_bytes([2; 15]), name: "home".to_owned() };
-        Wish { own: id, peer, service: Some("ssh".to_owned()) }
+        Wish { own: id, peer, service: Some("ssh".to_owned()), preference: Preference::Any }
     }
 
     fn trust() -> Trust {

@@ -19,7 +19,7 @@ use crate::net::clock;
 use crate::net::peer::{Event, LocalEnd, LocalSocket, StreamEnd, StreamId};
 use crate::net::socket;
 use crate::proto::peer::{self, PunchId};
-use crate::proto::punch::{Preference, Report};
+use crate::proto::punch::Report;
 
 const LISTENER: usize = 1;
 
@@ -29,6 +29,7 @@ pub(crate) fn run(context: &Context, args: &ForwardArgs) -> Result<(), Failure> 
         own: context.id,
         peer: context.book.resolve(&args.target.peer)?,
         service: Some(args.target.service.clone()),
+        preference: args.way.preference(),
     };
     let mut session = Session::open(context, Part::CallOften)?;
     let mut forward = Forward::listen(&mut session, wish, args.listen)?;
@@ -146,9 +147,10 @@ impl Forward {
         self.count += 1;
         let client = Client { number: self.count, address, since: clock::now() };
         let (peer, purpose) = (self.wish.peer.id, call::purpose(&self.wish));
+        let preference = self.wish.preference;
         let local = LocalEnd::Socket(LocalSocket::Tcp(stream));
-        let asked = session
-            .with_peer(|host, core| host.connect(core, peer, Preference::Any, purpose, local));
+        let asked =
+            session.with_peer(|host, core| host.connect(core, peer, preference, purpose, local));
         match asked {
             Ok(punch) => {
                 self.waiting.insert(punch, client);

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Connects, pings, sums up.
 pub(crate) fn run(context: &Context, args: &PingArgs) -> Result<(), Failure> {
     let peer = context.book.resolve(&args.peer)?;
-    let wish = Wish { own: context.id, peer, service: None };
+    let wish = Wish { own: context.id, peer, service: None, preference: args.way.preference() };
     let mut session = Session::open(context, Part::CallOnce)?;
     let stream = call::connect(&mut session, &wish, LocalEnd::Nothing, args.timeout.timeout)?;
     let mut pings = Pings::new(stream, args);

@@ -26,6 +26,7 @@ pub(crate) fn run(context: &Context, args: &PipeArgs) -> Result<(), Failure> {
         own: context.id,
         peer: context.book.resolve(&args.target.peer)?,
         service: Some(args.target.service.clone()),
+        preference: args.way.preference(),
     };
     let mut session = Session::open(context, Part::CallOnce)?;
     let (mut bridge, socket) = Bridge::start(&mut session.reactor, STDOUT)?;

@@ -16,7 +16,7 @@ use crate::identity::PeerId;
 use crate::net::clock;
 use crate::net::peer::{Event, Service, StreamEnd, StreamError, StreamId};
 use crate::proto::peer;
-use crate::proto::punch::{Outcome, Report};
+use crate::proto::punch::{Outcome, Preference, Report};
 use crate::wire::message::{Allow, Role};
 use crate::wire::record::Purpose;
 
@@ -182,7 +182,7 @@ fn tell(session: &Session<'_>, subject: Subject<'_>, report: &Report) -> Result<
 /// Somebody whom we allow tried to connect, and could not.
 fn failed(session: &Session<'_>, report: &Report) -> Result<(), Failure> {
     let peer = session.context.book.named(report.peer);
-    let wish = Wish { own: session.context.id, peer, service: None };
+    let wish = Wish { own: session.context.id, peer, service: None, preference: Preference::Any };
     debug_assert_eq!(report.role, Role::Controlled, "we ask for nothing");
     let failure = explain::punch(report, &wish);
     session.output().say(&format!("{} tried to connect, in vain:\n{report}", wish.peer.name))?;

@@ -21,7 +21,8 @@ use crate::identity::DEFAULT_PORT;
     gimletd\n  \
     gimletd --public rendezvous.example.net\n  \
     gimletd --main 127.0.0.1:0 --hole 127.0.0.1:0 --hole 127.0.0.1:0 --state /tmp/rendezvous\n\n\
-    The settings of FILE have the names of the options: main and hole (lists), public, text, state.\n\
+    The settings of FILE have the names of the options: main and hole (lists), public, text, state, \
+    and relay (true or false).\n\
     SIGTERM and SIGINT tell all peers to come back later, and end it with exit code 0.")]
 pub(crate) struct Args {
     // Not a doc comment: rustdoc would look for a link.
@@ -45,6 +46,10 @@ pub(crate) struct Args {
     /// Words for every peer that logs in
     #[arg(long, value_name = "WELCOME")]
     pub(crate) text: Option<String>,
+
+    /// Introduce peers, but never carry their data: no relay
+    #[arg(long)]
+    pub(crate) no_relay: bool,
 
     /// Settings; the command line comes before them
     #[arg(long, value_name = "FILE")]

@@ -44,7 +44,7 @@ fn open(reactor: &mut Reactor, settings: &Settings) -> Result<HostId, Failure> {
         main: settings.main.clone(),
         holes: settings.holes.clone(),
         text: settings.text.clone(),
-        relay: true,
+        relay: settings.relay,
         limits: Limits::default(),
     };
     let mut seed = [0; 32];

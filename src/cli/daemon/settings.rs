@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     /// By which name peers reach this machine.
     pub(crate) public: Option<String>,
     pub(crate) text: String,
+    /// Whether data may flow through this rendezvous.
+    pub(crate) relay: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,6 +42,7 @@ struct File {
     hole: Vec<SocketAddr>,
     public: Option<String>,
     text: Option<String>,
+    relay: Option<bool>,
     state: Option<PathBuf>,
 }
 
@@ -71,6 +74,7 @@ impl Settings {
         if let Some(host) = &public {
             check_host(host)?;
         }
+        let relay = !args.no_relay && file.relay.unwrap_or(true);
         let text = args.text.clone().or(file.text).unwrap_or_default();
         if text.len() > limits::TEXT_BYTES {
             let most = limits::TEXT_BYTES;
@@ -78,7 +82,7 @@ impl Settings {
         }
         let named = args.state.clone().filter(|state| !state.as_os_str().is_empty());
         let (state, key) = key(named.or(file.state), environment)?;
-        Ok(Self { key: Arc::new(key), state, main, holes, public, text })
+        Ok(Self { key: Arc::new(key), state, main, holes, public, text, relay })
     }
 }
 
