@@ -441,6 +441,9 @@ impl Peer {
             Message::Cancelled { introduction, code } => {
                 self.handle_cancelled(introduction, code, now);
             }
+            Message::Awaited { introduction } => {
+                self.with_introduction(introduction, now, |punch| punch.handle_relay_awaited(now));
+            }
             Message::Presence { peer, online, room } => {
                 self.events.push_back(Event::Presence { peer, online, room });
             }

@@ -80,6 +80,11 @@ impl Punch {
         self.report.relay_offered |= relay.is_some();
     }
 
+    /// The other side waits at the relay.
+    pub fn handle_relay_awaited(&mut self, now: Instant) {
+        self.join_relay(now);
+    }
+
     // ---- joining ----
 
     /// A round is released: it begins the head start, if none did before.

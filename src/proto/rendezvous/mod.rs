@@ -236,6 +236,7 @@ impl Rendezvous {
             | Message::Prepare { .. }
             | Message::Release(_)
             | Message::Cancelled { .. }
+            | Message::Awaited { .. }
             | Message::Presence { .. } => {
                 self.close_for_protocol(session, "a message that only a rendezvous sends", now);
             }

@@ -19,7 +19,7 @@ use super::table::{Introduction, IntroductionId, ROLES, other};
 use super::{Action, LinkId, Rendezvous};
 use crate::identity::PeerId;
 use crate::proto::timers::Timers;
-use crate::wire::message::Role;
+use crate::wire::message::{Message, Role};
 use crate::wire::refusal::RelayRefusal;
 use crate::wire::stun::Join;
 
@@ -220,7 +220,10 @@ impl Rendezvous {
         };
         let Some(id) = self.relays.by_introduction.get(&introduction).copied() else {
             return match self.begin_relay(introduction, join.role, link, now) {
-                Ok(()) => JoinVerdict::Waiting,
+                Ok(()) => {
+                    self.call_to_relay(introduction, other(join.role));
+                    JoinVerdict::Waiting
+                }
                 Err(refusal) => JoinVerdict::Refused(refusal),
             };
         };
@@ -228,6 +231,14 @@ impl Rendezvous {
             Some(Stage::Waiting { role, .. }) if role == other(join.role) => self.pair(id),
             // One side twice, or a third.
             _ => JoinVerdict::Refused(RelayRefusal::Unknown),
+        }
+    }
+
+    /// One side has come: the other needn't wait for its own clock.
+    fn call_to_relay(&mut self, id: IntroductionId, role: Role) {
+        if let Some(introduction) = self.introductions.get(id) {
+            let link = self.sessions.live(introduction.side(role).session).link;
+            self.outbox.send(link, Message::Awaited { introduction: id.0 });
         }
     }
 

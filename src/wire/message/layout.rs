@@ -20,6 +20,7 @@ mod kind {
     pub(super) const RELEASE: u8 = 0x12;
     pub(super) const OUTCOME: u8 = 0x13;
     pub(super) const CANCELLED: u8 = 0x14;
+    pub(super) const AWAITED: u8 = 0x15;
     pub(super) const WATCH: u8 = 0x20;
     pub(super) const JOIN: u8 = 0x21;
     pub(super) const PRESENCE: u8 = 0x22;
@@ -74,6 +75,10 @@ impl Message {
                 out.put_u8(kind::CANCELLED);
                 out.put_u64(*introduction);
                 out.put_u8(code.to_byte());
+            }
+            Self::Awaited { introduction } => {
+                out.put_u8(kind::AWAITED);
+                out.put_u64(*introduction);
             }
             Self::Watch { peers } => {
                 out.put_u8(kind::WATCH);
@@ -146,6 +151,7 @@ impl Message {
                 introduction: r.u64("introduction")?,
                 code: RefusalCode::from_byte(r.u8("code")?),
             },
+            kind::AWAITED => Self::Awaited { introduction: r.u64("introduction")? },
             kind::WATCH => Self::Watch { peers: peers(r, limits::WATCHED_PEERS)? },
             kind::JOIN => Self::Join { room: r.text("room", limits::ROOM_NAME_BYTES)? },
             kind::PRESENCE => Self::Presence {

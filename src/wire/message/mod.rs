@@ -12,6 +12,7 @@
 //!                              how many local ports dial, further ports to dial at random, the relay
 //! 0x13  Outcome    peer → S    introduction, round, result
 //! 0x14  Cancelled  S → peer    introduction, code
+//! 0x15  Awaited    S → peer    introduction
 //! 0x20  Watch      peer → S    peers
 //! 0x21  Join       peer → S    room
 //! 0x22  Presence   S → peer    peer, online, room
@@ -302,6 +303,11 @@ pub enum Message {
         introduction: u64,
         /// Why.
         code: RefusalCode,
+    },
+    /// The other peer waits at the relay.
+    Awaited {
+        /// In which introduction.
+        introduction: u64,
     },
     /// Tell me who of these comes and goes, of those that allow me. Replaces an earlier list.
     Watch {

@@ -330,17 +330,27 @@ impl Peer {
     }
 
     pub(super) fn handle_cancelled(&mut self, introduction: u64, code: RefusalCode, now: Instant) {
+        let error = match code {
+            RefusalCode::NoConnection => PunchError::NoConnection,
+            code => PunchError::Refused(code),
+        };
+        self.with_introduction(introduction, now, |punch| punch.fail(error, now));
+    }
+
+    /// Changes the punch of an introduction of this login, if there is one.
+    pub(super) fn with_introduction(
+        &mut self,
+        introduction: u64,
+        now: Instant,
+        change: impl FnOnce(&mut Punch),
+    ) {
         let found = self.punches.entries.iter().find(|(_, entry)| {
             entry.login == self.logins
                 && entry.introduction.is_some_and(|(number, _)| number == introduction)
         });
         let Some((index, entry)) = found else { return };
         let id = PunchId { index: index as u32, generation: entry.generation };
-        let error = match code {
-            RefusalCode::NoConnection => PunchError::NoConnection,
-            code => PunchError::Refused(code),
-        };
-        self.with_punch(id, now, |punch| punch.fail(error, now));
+        self.with_punch(id, now, change);
     }
 
     pub(super) fn handle_release(&mut self, release: &Release, now: Instant) {

@@ -229,3 +229,13 @@ fn a_rendezvous_that_says_nothing_is_given_up() {
     assert_eq!(bench.relay_end(), Some(DialEnd::TimedOut));
     assert_eq!(*bench.outcome(), Outcome::Failed(PunchError::NoConnection));
 }
+
+#[test]
+fn who_is_awaited_at_the_relay_comes_at_once() {
+    let mut bench = bench(Role::Controlled);
+    assert!(joins(&bench.release(&offered(1, ONE))).is_empty());
+    bench.punch.handle_relay_awaited(bench.now);
+    assert_eq!(joins(&bench.drain()).len(), 1);
+    bench.punch.handle_relay_awaited(bench.now);
+    assert!(bench.drain().is_empty(), "once");
+}
