@@ -62,7 +62,7 @@ fn pipe_fails_after(lab: &Lab, within: Duration, happen: impl FnOnce(&mut Progra
     pipe.write(b"?");
     assert_eq!(pipe.read_byte(), b'!');
     happen(&mut share);
-    pipe.write(b"is anybody there?");
+    pipe.write_if_open(b"is anybody there?");
     let status = pipe.program.exit(within);
     assert!(!status.success(), "gimlet pipe ended with {status}");
 }

@@ -181,6 +181,14 @@ impl Pipe {
         self.input.as_mut().unwrap().write_all(bytes).expect("write to the pipe");
     }
 
+    /// Writes, unless the pipe has ended already.
+    pub(crate) fn write_if_open(&mut self, bytes: &[u8]) {
+        match self.input.as_mut().unwrap().write_all(bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            result => result.expect("write to the pipe"),
+        }
+    }
+
     /// The next byte that comes out.
     pub(crate) fn read_byte(&mut self) -> u8 {
         let mut byte = [0];
