@@ -21,3 +21,6 @@ pub mod noise;
 pub mod record;
 pub mod refusal;
 pub mod stun;
+
+#[cfg(test)]
+mod tests;
