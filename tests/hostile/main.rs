@@ -10,3 +10,4 @@ mod main_port;
 mod names;
 mod punched_port;
 mod raw;
+mod vanish;
