@@ -42,8 +42,16 @@ pub const ALLOWED_PEERS: usize = 256;
 /// Addresses of its own interfaces that a peer may name: more than a laptop with VPNs has.
 pub const HOST_ADDRESSES: usize = 8;
 
+/// Endpoints at which routers map a peer's main port because it asked them to: one of each family, and a
+/// second router.
+pub const MAPPED_ENDPOINTS: usize = 4;
+
+/// External addresses of a NAT that a peer may name beside the one that S sees. A larger pool is hopeless
+/// to dial.
+pub const POOL_ADDRESSES: usize = 7;
+
 /// Candidates that one side may have in one introduction: its own, and 16 predicted ports.
-pub const CANDIDATES: usize = 32;
+pub const CANDIDATES: usize = 40;
 
 /// Hole endpoints that a rendezvous may announce.
 pub const HOLE_ENDPOINTS: usize = 8;

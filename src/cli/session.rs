@@ -289,7 +289,9 @@ fn ports(allocation: Allocation) -> Option<String> {
     match allocation {
         Allocation::Unknown => None,
         Allocation::Preserving => Some("each connection keeps its local port".to_owned()),
-        Allocation::Sequential { delta } => Some(format!("the next is {delta:+} from the last")),
+        Allocation::Sequential { delta, .. } => {
+            Some(format!("the next is {delta:+} from the last"))
+        }
         Allocation::Random => Some("no pattern was seen".to_owned()),
         Allocation::Block { first, last } => Some(format!("some port from {first} to {last}")),
     }

@@ -43,11 +43,6 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    /// Whether no field follows: the sender is older than the fields that would.
-    pub(crate) fn is_at_end(&self) -> bool {
-        self.rest.is_empty()
-    }
-
     /// What no field has taken.
     pub(crate) fn rest(self) -> &'a [u8] {
         self.rest

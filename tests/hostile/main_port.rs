@@ -350,6 +350,7 @@ fn a_message_that_only_a_rendezvous_may_send_ends_the_session() {
             sockets: 1,
             spray: None,
             relay: None,
+            hopeful: true,
         })),
         Message::Cancelled { introduction: 1, code },
         Message::Presence { peer, online: true, room: String::new() },

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use gimlet::identity::{PeerId, SecretKey};
-use gimlet::wire::message::{Allow, Login, Message};
+use gimlet::wire::message::{Allow, Login, Message, Nat};
 use gimlet::wire::noise::{Channel, ClientHandshake, NoiseError};
 use gimlet::wire::refusal::{ClosingCode, RefusalCode};
 
@@ -158,6 +158,7 @@ pub(crate) fn login() -> Login {
         hosts: vec!["127.0.0.1".parse().unwrap()],
         allow: Allow { anyone: true, peers: Vec::new() },
         agent: "attacker".into(),
+        nat: Nat::default(),
     }
 }
 

@@ -53,7 +53,7 @@ pub fn classify_allocation(given: &[Given]) -> Allocation {
         return Allocation::Preserving;
     }
     if let Some(delta) = sequential_delta(given) {
-        return Allocation::Sequential { delta };
+        return Allocation::Sequential { delta, busy: 0 };
     }
     match block_around(given) {
         Some((first, last)) => Allocation::Block { first, last },
@@ -187,13 +187,19 @@ mod tests {
 
     #[test]
     fn steps_of_one_size_are_a_sequence_with_strangers_in_between() {
-        let up = Allocation::Sequential { delta: 1 };
+        let up = Allocation::Sequential { delta: 1, busy: 0 };
         assert_eq!(allocation(&[7000, 7001, 7002, 7003]), up);
         assert_eq!(allocation(&[7000, 7001, 7005, 7006, 7012]), up);
         assert_eq!(allocation(&[7000, 7002, 7001, 7003]), up, "overtaken on the way");
         assert_eq!(allocation(&[65_534, 65_535, 1024, 1025]), up, "it wraps around");
-        assert_eq!(allocation(&[7000, 7002, 7004, 7010]), Allocation::Sequential { delta: 2 });
-        assert_eq!(allocation(&[7009, 7008, 7006, 7005]), Allocation::Sequential { delta: -1 });
+        assert_eq!(
+            allocation(&[7000, 7002, 7004, 7010]),
+            Allocation::Sequential { delta: 2, busy: 0 }
+        );
+        assert_eq!(
+            allocation(&[7009, 7008, 7006, 7005]),
+            Allocation::Sequential { delta: -1, busy: 0 }
+        );
     }
 
     #[test]

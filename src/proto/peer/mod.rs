@@ -266,6 +266,8 @@ pub struct Peer {
     state: State,
     main: Main,
     nat: Nat,
+    /// Where routers map the main port because they were asked to.
+    mapped: Vec<SocketAddr>,
     /// Handshakes so far: the number of the current login.
     logins: u64,
     /// Failed logins since the last good one.
@@ -290,6 +292,7 @@ impl Peer {
             state: State::Idle,
             main: Main::default(),
             nat: Nat::default(),
+            mapped: Vec::new(),
             logins: 0,
             failures: 0,
             login_deadline: None,
@@ -361,6 +364,7 @@ impl Peer {
             hosts,
             allow: self.config.allow.clone(),
             agent: self.config.agent.clone(),
+            nat: Nat::default(),
         }
     }
 

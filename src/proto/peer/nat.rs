@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{Action, Event, Peer};
 use crate::limits;
 use crate::proto::nat::{Given, Observation, classify_allocation, classify_mapping};
-use crate::wire::message::{Allocation, Message, Nat};
+use crate::wire::message::{Message, Nat};
 
 /// Probes that show which ports a NAT hands out.
 const ALLOCATION_PROBES: usize = 9;
@@ -54,7 +54,7 @@ impl Peer {
     fn learn_mapping(&mut self) {
         let main = &self.main;
         let mapping = classify_mapping(&main.observations, main.local_port, &main.hosts);
-        self.nat = Nat { mapping, allocation: Allocation::Unknown };
+        self.nat = Nat { mapping, ..Nat::default() };
         self.events.push_back(Event::NatKnown(self.nat));
         if mapping.is_shared() {
             self.tell_nat();
@@ -83,7 +83,8 @@ impl Peer {
     fn tell_nat(&mut self) {
         if self.nat != Nat::default() && self.is_logged_in() {
             let hosts = self.main.hosts.clone();
-            self.send(Message::Update { nat: self.nat, hosts });
+            let (mapped, pool) = (self.mapped.clone(), Vec::new());
+            self.send(Message::Update { nat: self.nat, hosts, mapped, pool });
         }
     }
 

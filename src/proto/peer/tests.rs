@@ -57,6 +57,7 @@ fn release(role: Role, introduction: u64, token: u8) -> Message {
         sockets: 1,
         spray: None,
         relay: None,
+        hopeful: true,
     }))
 }
 
@@ -446,7 +447,8 @@ fn a_nat_that_maps_by_destination_is_looked_at_again() {
     }
     let nat = Nat {
         mapping: Mapping::AddressAndPortDependent,
-        allocation: Allocation::Sequential { delta: 2 },
+        allocation: Allocation::Sequential { delta: 2, busy: 0 },
+        ..Nat::default()
     };
     assert_eq!(bench.peer.nat(), nat);
     assert!(matches!(bench.sent()[..], [Message::Update { nat: told, .. }] if told == nat));

@@ -90,6 +90,7 @@ mod tests {
             sockets,
             spray,
             relay: None,
+            hopeful: true,
         }
     }
 

@@ -351,6 +351,7 @@ pub fn candidate_kind(kind: CandidateKind) -> &'static str {
     match kind {
         CandidateKind::Host => "host",
         CandidateKind::ServerReflexive => "server-reflexive",
+        CandidateKind::PortMapped => "port-mapped",
         CandidateKind::Predicted => "predicted",
         CandidateKind::Relayed => "relayed",
     }

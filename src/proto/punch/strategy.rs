@@ -163,17 +163,23 @@ fn kind(nat: Nat) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::message::Mapping;
+    use crate::wire::message::{Filtering, Hairpinning, Mapping, Pooling, Refusal};
 
-    const EASY: Nat =
-        Nat { mapping: Mapping::EndpointIndependent, allocation: Allocation::Unknown };
-    const UNKNOWN: Nat = Nat { mapping: Mapping::Unknown, allocation: Allocation::Unknown };
-    const SEQUENTIAL: Nat = symmetric(Allocation::Sequential { delta: 2 });
+    const EASY: Nat = Nat { mapping: Mapping::EndpointIndependent, ..UNKNOWN };
+    const UNKNOWN: Nat = Nat {
+        mapping: Mapping::Unknown,
+        allocation: Allocation::Unknown,
+        pooling: Pooling::Unknown,
+        filtering: Filtering::Unknown,
+        refusal: Refusal::Unknown,
+        hairpinning: Hairpinning::Unknown,
+    };
+    const SEQUENTIAL: Nat = symmetric(Allocation::Sequential { delta: 2, busy: 0 });
     const RANDOM: Nat = symmetric(Allocation::Random);
     const BLOCK: Nat = symmetric(Allocation::Block { first: 2048, last: 3071 });
 
     const fn symmetric(allocation: Allocation) -> Nat {
-        Nat { mapping: Mapping::AddressAndPortDependent, allocation }
+        Nat { mapping: Mapping::AddressAndPortDependent, allocation, ..UNKNOWN }
     }
 
     #[test]

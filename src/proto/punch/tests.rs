@@ -50,6 +50,7 @@ fn release(round: u8, candidates: &[&str]) -> Release {
         sockets: 1,
         spray: None,
         relay: None,
+        hopeful: true,
     }
 }
 

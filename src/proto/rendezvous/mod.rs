@@ -44,7 +44,7 @@ pub use self::stats::Stats;
 use self::table::Introductions;
 use self::tokens::Tokens;
 use crate::identity::PublicKey;
-use crate::wire::message::{Login, Message, Refused};
+use crate::wire::message::{DialBackEnd, Login, Message, Refused};
 use crate::wire::refusal::{ClosingCode, RefusalCode, RelayRefusal};
 use crate::wire::stun::Probe;
 
@@ -218,12 +218,17 @@ impl Rendezvous {
             Message::Watch { peers } => self.handle_watch(session, peers),
             Message::Join { room } => self.handle_join(session, &room),
             Message::Allow(allow) => self.handle_allow(session, Consent::of(allow)),
-            Message::Update { nat, hosts } => {
+            Message::Update { nat, hosts, mapped, pool } => {
                 let before = self.sessions.live(session).nat;
-                self.sessions.live_mut(session).update(nat, hosts);
+                self.sessions.live_mut(session).update(nat, hosts, mapped, pool);
                 if before != nat && !nat.mapping.is_shared() {
                     self.plan_again(session, now);
                 }
+            }
+            Message::DialBack { tag } => {
+                let (same_address, other_address) = (DialBackEnd::NotMade, DialBackEnd::NotMade);
+                let answer = Message::DialedBack { tag, same_address, other_address };
+                self.outbox.send(self.sessions.live(session).link, answer);
             }
             Message::Ping(value) => {
                 self.outbox.send(self.sessions.live(session).link, Message::Pong(value));
@@ -235,6 +240,7 @@ impl Rendezvous {
             | Message::Closing { .. }
             | Message::Prepare { .. }
             | Message::Release(_)
+            | Message::DialedBack { .. }
             | Message::Cancelled { .. }
             | Message::Awaited { .. }
             | Message::Presence { .. } => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::sessions::{Micros, Session};
 use super::table::{Introduction, IntroductionId, Side, Source, other};
 use crate::limits;
-use crate::proto::punch::strategy::Aim;
+use crate::proto::punch::strategy::{Aim, is_hopeful};
 use crate::wire::message::{Allocation, Candidate, CandidateKind, Release, Role, Spray};
 
 /// The release for one side. `me` is the session of that side, `peer` that of the other.
@@ -47,6 +47,7 @@ pub(super) fn compose(
         sockets: plan.sockets,
         spray: spray(peer, plan.aim),
         relay,
+        hopeful: is_hopeful(me.nat, peer.nat),
     }
 }
 
@@ -58,7 +59,8 @@ fn aimed(peer: &Session, side: &Side, aim: Aim) -> Vec<Candidate> {
         Aim::Ahead(count) => 1..=count,
         Aim::Step(step) => step..=step,
     };
-    let (Some(last), Allocation::Sequential { delta }) = (side.last_mapped(), peer.nat.allocation)
+    let (Some(last), Allocation::Sequential { delta, .. }) =
+        (side.last_mapped(), peer.nat.allocation)
     else {
         return found;
     };
@@ -96,13 +98,16 @@ fn delay(mine: Micros, theirs: Micros, longest: Duration) -> u32 {
 }
 
 /// Where a session may be reached that dials from `source`: at the addresses of its interfaces, then
-/// where S sees it. What is both is listed once, as a host candidate.
+/// where S sees it, then where its routers have been asked to map it, then at the other addresses of its
+/// NAT. What is both is listed once, under the first of them.
 fn candidates(session: &Session, source: Source) -> Vec<Candidate> {
-    let (local_port, reflexive) = match source {
-        Source::Hole { local_port, mapped, .. } => (local_port, [Some(mapped), None]),
+    let (local_port, reflexive, too, mapped) = match source {
+        Source::Hole { local_port, mapped, .. } => (local_port, mapped, None, [].as_slice()),
         Source::Main | Source::Awaited { .. } => {
-            let too = session.observed_too.as_deref().copied();
-            (session.local_port, [Some(session.observed), too])
+            let elsewhere = session.elsewhere.as_deref();
+            let too = elsewhere.and_then(|elsewhere| elsewhere.observed_too);
+            let mapped = elsewhere.map_or([].as_slice(), |elsewhere| &elsewhere.mapped);
+            (session.local_port, session.observed, too, mapped)
         }
     };
     let near = session.observed.ip().is_loopback();
@@ -110,10 +115,15 @@ fn candidates(session: &Session, source: Source) -> Vec<Candidate> {
         .hosts
         .iter()
         .map(|ip| (CandidateKind::Host, SocketAddr::new(ip.to_canonical(), local_port)));
-    let reflexive = reflexive.into_iter().flatten();
-    let reflexive = reflexive.map(|address| (CandidateKind::ServerReflexive, address));
+    let observed = [Some(reflexive), too].into_iter().flatten();
+    let observed = observed.map(|address| (CandidateKind::ServerReflexive, address));
+    let mapped = mapped.iter().map(|address| (CandidateKind::PortMapped, *address));
+    let pool = session
+        .pool()
+        .iter()
+        .map(|ip| (CandidateKind::Predicted, SocketAddr::new(*ip, reflexive.port())));
     let mut found: Vec<Candidate> = Vec::new();
-    for (kind, address) in hosts.chain(reflexive) {
+    for (kind, address) in hosts.chain(observed).chain(mapped).chain(pool) {
         let known = found.iter().any(|candidate| candidate.address == address);
         if !known && may_be_dialled(kind, address, near) {
             found.push(Candidate { kind, address });
@@ -140,7 +150,10 @@ fn is_without_meaning_elsewhere(ip: IpAddr) -> bool {
     }
 }
 
-const _: () = assert!(limits::HOST_ADDRESSES + 2 <= limits::CANDIDATES);
+const _: () = assert!(
+    limits::HOST_ADDRESSES + 2 + limits::MAPPED_ENDPOINTS + limits::POOL_ADDRESSES
+        <= limits::CANDIDATES
+);
 
 #[cfg(test)]
 mod tests {

@@ -47,7 +47,7 @@ pub(super) struct OwnHole {
     pub(super) mapped: SocketAddr,
 }
 
-/// What S keeps of a login: 248 bytes, and a few short lists. With its place in the table, an idle one
+/// What S keeps of a login: 256 bytes, and a few short lists. With its place in the table, an idle one
 /// that names one host address takes some 310 bytes (measured with 400,000 of them).
 #[derive(Debug)]
 pub(super) struct Session {
@@ -61,8 +61,8 @@ pub(super) struct Session {
     pub(super) local_port: u16,
     /// Where the main connection comes from.
     pub(super) observed: SocketAddr,
-    /// Where the main port seems to be in the other address family. Never of `observed`'s family.
-    pub(super) observed_too: Option<Box<SocketAddr>>,
+    /// Where else the main port may be reached; most peers have no such place.
+    pub(super) elsewhere: Option<Box<Elsewhere>>,
     /// Round trip to the peer, measured by the handshake.
     pub(super) round_trip: Micros,
     /// Holes that it opened unasked and that no request has named yet, the oldest first.
@@ -93,10 +93,10 @@ impl Session {
             id,
             nonce: login.nonce,
             reachable: login.reachable,
-            nat: Nat::default(),
+            nat: login.nat,
             local_port: login.local_port,
             observed,
-            observed_too: None,
+            elsewhere: None,
             round_trip: Micros::of(round_trip),
             own_holes: Box::default(),
             hosts: bounded_hosts(login.hosts),
@@ -138,16 +138,49 @@ impl Session {
         }
     }
 
-    pub(super) fn update(&mut self, nat: Nat, hosts: Vec<IpAddr>) {
+    pub(super) fn update(
+        &mut self,
+        nat: Nat,
+        hosts: Vec<IpAddr>,
+        mapped: Vec<SocketAddr>,
+        pool: Vec<IpAddr>,
+    ) {
         self.nat = nat;
         self.hosts = bounded_hosts(hosts);
+        let observed_too = self.elsewhere.take().and_then(|elsewhere| elsewhere.observed_too);
+        self.elsewhere = Elsewhere { observed_too, mapped, pool }.boxed();
+    }
+
+    /// Addresses that its NAT may hand out, the observed one apart.
+    pub(super) fn pool(&self) -> &[IpAddr] {
+        self.elsewhere.as_ref().map_or(&[], |elsewhere| &elsewhere.pool)
     }
 
     /// The main port was seen from another place: kept if it is of the other address family.
     pub(super) fn learn_mapped(&mut self, mapped: SocketAddr) {
         if mapped.is_ipv4() != self.observed.is_ipv4() {
-            self.observed_too = Some(Box::new(mapped));
+            self.elsewhere.get_or_insert_default().observed_too = Some(mapped);
         }
+    }
+}
+
+/// Places beside the observed endpoint at which a main port may be reached.
+#[derive(Debug, Default)]
+pub(super) struct Elsewhere {
+    /// Where it seems to be in the other address family. Never of the observed endpoint's family.
+    pub(super) observed_too: Option<SocketAddr>,
+    /// Where routers map it because they were asked to.
+    pub(super) mapped: Vec<SocketAddr>,
+    /// Further addresses of its NAT.
+    pub(super) pool: Vec<IpAddr>,
+}
+
+impl Elsewhere {
+    fn boxed(mut self) -> Option<Box<Self>> {
+        self.mapped.truncate(limits::MAPPED_ENDPOINTS);
+        self.pool.truncate(limits::POOL_ADDRESSES);
+        let nowhere = self.observed_too.is_none() && self.mapped.is_empty() && self.pool.is_empty();
+        (!nowhere).then(|| Box::new(self))
     }
 }
 
@@ -279,6 +312,6 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<Session>() <= 248, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 256, "{}", size_of::<Session>());
     }
 }

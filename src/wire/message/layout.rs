@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::{
-    Allocation, Allow, Candidate, CandidateKind, Login, Mapping, Message, Nat, Port, Refused,
-    Release, Role, RoundResult, Spray, Welcome,
+    Allocation, Allow, Candidate, CandidateKind, DialBackEnd, Filtering, Hairpinning, Login,
+    Mapping, Message, Nat, Pooling, Port, Refusal, Refused, Release, Role, RoundResult, Spray,
+    Welcome,
 };
 use crate::identity::PeerId;
 use crate::limits;
@@ -26,6 +27,8 @@ mod kind {
     pub(super) const PRESENCE: u8 = 0x22;
     pub(super) const ALLOW: u8 = 0x30;
     pub(super) const UPDATE: u8 = 0x31;
+    pub(super) const DIAL_BACK: u8 = 0x32;
+    pub(super) const DIALED_BACK: u8 = 0x33;
     pub(super) const PING: u8 = 0x40;
     pub(super) const PONG: u8 = 0x41;
 }
@@ -98,10 +101,22 @@ impl Message {
                 out.put_u8(kind::ALLOW);
                 allow.encode(out);
             }
-            Self::Update { nat, hosts } => {
+            Self::Update { nat, hosts, mapped, pool } => {
                 out.put_u8(kind::UPDATE);
                 nat.encode(out);
                 put_hosts(out, hosts);
+                out.put_list(mapped, limits::MAPPED_ENDPOINTS, |out, it| out.put_address(*it));
+                out.put_list(pool, limits::POOL_ADDRESSES, |out, ip| out.put_ip(*ip));
+            }
+            Self::DialBack { tag } => {
+                out.put_u8(kind::DIAL_BACK);
+                out.put_u64(*tag);
+            }
+            Self::DialedBack { tag, same_address, other_address } => {
+                out.put_u8(kind::DIALED_BACK);
+                out.put_u64(*tag);
+                out.put_u8(same_address.to_byte());
+                out.put_u8(other_address.to_byte());
             }
             Self::Ping(value) => {
                 out.put_u8(kind::PING);
@@ -160,7 +175,18 @@ impl Message {
                 room: r.text("room", limits::ROOM_NAME_BYTES)?,
             },
             kind::ALLOW => Self::Allow(Allow::decode(r)?),
-            kind::UPDATE => Self::Update { nat: Nat::decode(r)?, hosts: hosts(r)? },
+            kind::UPDATE => Self::Update {
+                nat: Nat::decode(r)?,
+                hosts: hosts(r)?,
+                mapped: r.list("mapped", limits::MAPPED_ENDPOINTS, |r| r.address("mapped"))?,
+                pool: r.list("pool", limits::POOL_ADDRESSES, |r| r.ip("pool"))?,
+            },
+            kind::DIAL_BACK => Self::DialBack { tag: r.u64("tag")? },
+            kind::DIALED_BACK => Self::DialedBack {
+                tag: r.u64("tag")?,
+                same_address: DialBackEnd::from_byte(r.u8("same address")?),
+                other_address: DialBackEnd::from_byte(r.u8("other address")?),
+            },
             kind::PING => Self::Ping(r.u64("value")?),
             kind::PONG => Self::Pong(r.u64("value")?),
             unknown => Self::Unknown(unknown),
@@ -177,6 +203,7 @@ impl Login {
         put_hosts(out, &self.hosts);
         self.allow.encode(out);
         out.put_text(&self.agent, limits::TEXT_BYTES);
+        self.nat.encode(out);
     }
 
     /// Reads the fields.
@@ -192,6 +219,7 @@ impl Login {
             hosts: hosts(r)?,
             allow: Allow::decode(r)?,
             agent: r.text("agent", limits::TEXT_BYTES)?,
+            nat: Nat::decode(r)?,
         })
     }
 }
@@ -255,6 +283,7 @@ impl Release {
         if let Some(relay) = self.relay {
             out.put_address(relay);
         }
+        out.put_bool(self.hopeful);
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -288,11 +317,11 @@ impl Release {
                 }),
                 false => None,
             },
-            // Version 0.1 had no relay, and its releases end here.
-            relay: match r.is_at_end() || !r.bool("relay")? {
-                true => None,
-                false => Some(r.address("relay")?),
+            relay: match r.bool("relay")? {
+                true => Some(r.address("relay")?),
+                false => None,
             },
+            hopeful: r.bool("hopeful")?,
         })
     }
 }
@@ -356,6 +385,7 @@ impl CandidateKind {
             Self::Host => 0,
             Self::ServerReflexive => 1,
             Self::Predicted => 2,
+            Self::PortMapped => 3,
             Self::Relayed => 4,
         }
     }
@@ -366,6 +396,7 @@ impl CandidateKind {
             0 => Some(Self::Host),
             1 => Some(Self::ServerReflexive),
             2 => Some(Self::Predicted),
+            3 => Some(Self::PortMapped),
             4 => Some(Self::Relayed),
             _ => None,
         }
@@ -376,11 +407,21 @@ impl Nat {
     fn encode(self, out: &mut Vec<u8>) {
         out.put_u8(self.mapping.to_byte());
         self.allocation.encode(out);
+        out.put_u8(self.pooling.to_byte());
+        out.put_u8(self.filtering.to_byte());
+        out.put_u8(self.refusal.to_byte());
+        out.put_u8(self.hairpinning.to_byte());
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let mapping = Mapping::from_byte(r.u8("mapping")?);
-        Ok(Self { mapping, allocation: Allocation::decode(r)? })
+        Ok(Self {
+            mapping: Mapping::from_byte(r.u8("mapping")?),
+            allocation: Allocation::decode(r)?,
+            pooling: Pooling::from_byte(r.u8("pooling")?),
+            filtering: Filtering::from_byte(r.u8("filtering")?),
+            refusal: Refusal::from_byte(r.u8("refusal")?),
+            hairpinning: Hairpinning::from_byte(r.u8("hairpinning")?),
+        })
     }
 }
 
@@ -390,7 +431,7 @@ impl Allocation {
         let (kind, one, other) = match self {
             Self::Unknown => (0, 0, 0),
             Self::Preserving => (1, 0, 0),
-            Self::Sequential { delta } => (2, delta as u16, 0),
+            Self::Sequential { delta, busy } => (2, delta as u16, busy),
             Self::Random => (3, 0, 0),
             Self::Block { first, last } => (4, first, last),
         };
@@ -404,7 +445,7 @@ impl Allocation {
         let (one, other) = (r.u16("allocation")?, r.u16("allocation")?);
         Ok(match kind {
             1 => Self::Preserving,
-            2 => Self::Sequential { delta: one as i16 },
+            2 => Self::Sequential { delta: one as i16, busy: other },
             3 => Self::Random,
             4 if one <= other => Self::Block { first: one, last: other },
             _ => Self::Unknown,
@@ -434,6 +475,105 @@ impl Mapping {
     }
 }
 
+/// What isn't known to this version counts as unknown: each of these only says what is tried first.
+impl Pooling {
+    fn to_byte(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Paired => 1,
+            Self::Arbitrary => 2,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::Paired,
+            2 => Self::Arbitrary,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl Filtering {
+    fn to_byte(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::EndpointIndependent => 1,
+            Self::AddressDependent => 2,
+            Self::AddressAndPortDependent => 3,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::EndpointIndependent,
+            2 => Self::AddressDependent,
+            3 => Self::AddressAndPortDependent,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl Refusal {
+    fn to_byte(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Silence => 1,
+            Self::Rst => 2,
+            Self::Icmp => 3,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::Silence,
+            2 => Self::Rst,
+            3 => Self::Icmp,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl Hairpinning {
+    fn to_byte(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Supported => 1,
+            Self::Unsupported => 2,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::Supported,
+            2 => Self::Unsupported,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl DialBackEnd {
+    fn to_byte(self) -> u8 {
+        match self {
+            Self::NotMade => 0,
+            Self::Connected => 1,
+            Self::Rst => 2,
+            Self::Icmp => 3,
+            Self::Silence => 4,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Self {
+        match byte {
+            1 => Self::Connected,
+            2 => Self::Rst,
+            3 => Self::Icmp,
+            4 => Self::Silence,
+            _ => Self::NotMade,
+        }
+    }
+}
+
 impl RoundResult {
     fn to_byte(self) -> u8 {
         match self {
@@ -449,45 +589,6 @@ impl RoundResult {
             1 => Ok(Self::Failed),
             2 => Ok(Self::GivenUp),
             _ => Err(DecodeError::Invalid("result")),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::identity::PublicKey;
-
-    #[test]
-    fn a_release_says_where_the_relay_is_and_an_older_one_says_nothing() {
-        let mut release = Release {
-            introduction: 1,
-            request: 2,
-            round: 1,
-            role: Role::Controlled,
-            delay: 3,
-            key: PublicKey::from_bytes([4; 32]),
-            nonce: [5; 16],
-            token: [6; 16],
-            from: Port::Main,
-            nat: Nat::default(),
-            candidates: vec![],
-            sockets: 1,
-            spray: None,
-            relay: Some("0.0.0.0:8000".parse().unwrap()),
-        };
-        let encoded = |release: &Release| {
-            let mut bytes = Vec::new();
-            Message::Release(Box::new(release.clone())).encode(&mut bytes);
-            bytes
-        };
-        let bytes = encoded(&release);
-        assert_eq!(Message::decode(&bytes), Ok(Message::Release(Box::new(release.clone()))));
-        assert!(Message::decode(&bytes[..bytes.len() - 1]).is_err());
-        release.relay = None;
-        let bytes = encoded(&release);
-        for bytes in [&bytes[..], &bytes[..bytes.len() - 1]] {
-            assert_eq!(Message::decode(bytes), Ok(Message::Release(Box::new(release.clone()))));
         }
     }
 }

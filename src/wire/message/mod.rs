@@ -9,7 +9,8 @@
 //! 0x11  Prepare    S → peer    tag, round, probes
 //! 0x12  Release    S → peer    introduction, request, round, role, delay, peer's key, its nonce,
 //!                              token, port to dial from, what its NAT has shown, its candidates,
-//!                              how many local ports dial, further ports to dial at random, the relay
+//!                              how many local ports dial, further ports to dial at random, the relay,
+//!                              whether there is hope of a direct connection
 //! 0x13  Outcome    peer → S    introduction, round, result
 //! 0x14  Cancelled  S → peer    introduction, code
 //! 0x15  Awaited    S → peer    introduction
@@ -17,7 +18,9 @@
 //! 0x21  Join       peer → S    room
 //! 0x22  Presence   S → peer    peer, online, room
 //! 0x30  Allow      peer → S    anybody, peers
-//! 0x31  Update     peer → S    what the NAT has shown, host addresses
+//! 0x31  Update     peer → S    what the NAT has shown, host addresses, mapped endpoints, the NAT's pool
+//! 0x32  DialBack   peer → S    tag
+//! 0x33  DialedBack S → peer    tag, how the dials ended, from the same address and from another one
 //! 0x40  Ping       either      value
 //! 0x41  Pong       either      value
 //! ```
@@ -56,6 +59,8 @@ pub struct Login {
     pub allow: Allow,
     /// The program and its version, for the operator's log.
     pub agent: String,
+    /// What its NAT has shown before, if it has reason to take the NAT for the same one.
+    pub nat: Nat,
 }
 
 /// Whose introductions a peer consents to.
@@ -132,6 +137,9 @@ pub struct Release {
     /// The hole endpoint of S at which a relay may be joined ([`super::stun::Join`]), if S relays. An
     /// unspecified address means "the address at which you reached me".
     pub relay: Option<SocketAddr>,
+    /// Whether a direct connection may come about, by what both NATs have shown. If not, the relay is
+    /// joined at once.
+    pub hopeful: bool,
 }
 
 /// Ports of one address to dial: `dials` different ones, chosen at random from `first` to `last`.
@@ -185,6 +193,8 @@ pub enum CandidateKind {
     Host,
     /// What S saw.
     ServerReflexive,
+    /// What the peer's router maps to it because it was asked to (RFC 6887, RFC 6886, UPnP IGD).
+    PortMapped,
     /// What S expects to see next.
     Predicted,
     /// The relay of S. Never among the candidates of a release: both peers dial it.
@@ -198,6 +208,83 @@ pub struct Nat {
     pub mapping: Mapping,
     /// Which ports it hands out. Matters where the mapping depends on the destination.
     pub allocation: Allocation,
+    /// Which of its addresses it hands out.
+    pub pooling: Pooling,
+    /// From whom a mapped endpoint is reached.
+    pub filtering: Filtering,
+    /// What a SYN draws that is not let in.
+    pub refusal: Refusal,
+    /// Whether hosts behind it reach each other at their mapped endpoints.
+    pub hairpinning: Hairpinning,
+}
+
+/// Which of several external addresses a NAT gives to the mappings of one internal address: RFC 4787
+/// §4.1, REQ-2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Pooling {
+    /// Not probed.
+    #[default]
+    Unknown,
+    /// Always the same one, as far as was seen.
+    Paired,
+    /// Any.
+    Arbitrary,
+}
+
+/// From whom a mapped endpoint is reached: RFC 4787 §5, RFC 5382 §4.3.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Filtering {
+    /// Not probed.
+    #[default]
+    Unknown,
+    /// From everybody.
+    EndpointIndependent,
+    /// From addresses that the inside has dialled.
+    AddressDependent,
+    /// From endpoints that the inside has dialled.
+    AddressAndPortDependent,
+}
+
+/// What a SYN draws that a NAT or a firewall does not let in: RFC 5382 §4.3, REQ-4.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Not probed, or every SYN is let in.
+    #[default]
+    Unknown,
+    /// Nothing.
+    Silence,
+    /// An RST.
+    Rst,
+    /// An ICMP error.
+    Icmp,
+}
+
+/// Whether a NAT lets hosts behind it reach each other at their mapped endpoints: RFC 4787 §6, RFC 5382
+/// §7.2, REQ-8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Hairpinning {
+    /// Not probed.
+    #[default]
+    Unknown,
+    /// It does.
+    Supported,
+    /// It doesn't.
+    Unsupported,
+}
+
+/// How a dial of S back to a peer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DialBackEnd {
+    /// It was not made: S has no such address, or a bound is reached.
+    NotMade,
+    /// It connected.
+    Connected,
+    /// An RST answered.
+    Rst,
+    /// An ICMP error answered.
+    Icmp,
+    /// Nothing answered.
+    Silence,
 }
 
 /// Which port a NAT gives a new mapping.
@@ -212,6 +299,8 @@ pub enum Allocation {
     Sequential {
         /// Ports from one mapping to the next; negative when it counts down.
         delta: i16,
+        /// Mappings a second that others behind it made while it was looked at.
+        busy: u16,
     },
     /// Any.
     Random,
@@ -336,6 +425,24 @@ pub enum Message {
         nat: Nat,
         /// Addresses of the peer's interfaces.
         hosts: Vec<IpAddr>,
+        /// Where routers map the main port because they were asked to.
+        mapped: Vec<SocketAddr>,
+        /// External addresses that the NAT hands out beside the one that S sees.
+        pool: Vec<IpAddr>,
+    },
+    /// Dial me back at the endpoint of a hole, so that I learn what my NAT lets in.
+    DialBack {
+        /// The hole: one of the peer's own choice, which has shown.
+        tag: u64,
+    },
+    /// The answer to [`Self::DialBack`].
+    DialedBack {
+        /// The hole.
+        tag: u64,
+        /// From the address that the hole connection goes to, and another port.
+        same_address: DialBackEnd,
+        /// From another address.
+        other_address: DialBackEnd,
     },
     /// Answer with the same value.
     Ping(u64),

@@ -12,7 +12,6 @@ use super::{Action, Due, Event, Peer, State};
 use crate::identity::PeerId;
 use crate::limits;
 use crate::proto::punch::candidates::OwnAddresses;
-use crate::proto::punch::strategy::is_hopeful;
 use crate::proto::punch::{
     Action as PunchAction, ConnId, DialError, Outcome, PathError, Preference, Punch, PunchError,
 };
@@ -378,8 +377,7 @@ impl Peer {
         }
         let peer = entry.peer;
         entry.punch.set_mapping(self.nat.mapping);
-        let hopeful = is_hopeful(self.nat, release.nat);
-        entry.punch.handle_relay_offered(relay, hopeful);
+        entry.punch.handle_relay_offered(relay, release.hopeful);
         if entry.punch.handle_release(release, own, sockets, now) {
             if release.from == Port::Main {
                 self.rest_main_port(peer, now);

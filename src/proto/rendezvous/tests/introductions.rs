@@ -129,12 +129,13 @@ fn a_round_that_was_planned_without_knowing_the_nat_is_followed_by_another_at_on
     world.releases(a, b);
     let nat = Nat {
         mapping: Mapping::AddressAndPortDependent,
-        allocation: Allocation::Sequential { delta: 1 },
+        allocation: Allocation::Sequential { delta: 1, busy: 0 },
+        ..Nat::default()
     };
-    world.say(b, Message::Update { nat, hosts: vec![] });
+    world.say(b, update(nat));
     assert!(world.sent().iter().any(|(link, message)| *link == b.link
         && matches!(message, Message::Prepare { round: 2, probes: 3, .. })));
-    world.say(b, Message::Update { nat, hosts: vec![] });
+    world.say(b, update(nat));
     assert!(world.sent().is_empty(), "nothing new");
 }
 
@@ -145,8 +146,9 @@ fn a_random_nat_needs_no_probe_and_makes_a_birthday() {
     let nat = Nat {
         mapping: Mapping::AddressAndPortDependent,
         allocation: Allocation::Block { first: 2048, last: 3071 },
+        ..Nat::default()
     };
-    world.say(b, Message::Update { nat, hosts: vec![] });
+    world.say(b, update(nat));
     world.introduce(a, 1, 2);
     let (to_a, to_b) = world.releases(a, b);
     let spray = to_a.spray.expect("the predictable side sprays");

@@ -53,7 +53,12 @@ fn open_login(number: u8) -> Login {
         hosts: vec![format!("192.168.0.{number}").parse().unwrap()],
         allow: Allow { anyone: true, peers: vec![] },
         agent: "test".into(),
+        nat: Nat::default(),
     }
+}
+
+fn update(nat: Nat) -> Message {
+    Message::Update { nat, hosts: vec![], mapped: vec![], pool: vec![] }
 }
 
 fn allow_only(numbers: &[u8]) -> Allow {
@@ -98,10 +103,11 @@ impl World {
 
     /// Behind a NAT whose next port is predicted from three probes.
     fn open_behind(&mut self, number: u8, mapping: Mapping) -> Known {
-        let nat = Nat { mapping, allocation: Allocation::Sequential { delta: 1 } };
+        let allocation = Allocation::Sequential { delta: 1, busy: 0 };
+        let nat = Nat { mapping, allocation, ..Nat::default() };
         let peer = self.open(number);
         let hosts = open_login(number).hosts;
-        self.say(peer, Message::Update { nat, hosts });
+        self.say(peer, Message::Update { nat, hosts, mapped: vec![], pool: vec![] });
         peer
     }
 

@@ -235,7 +235,7 @@ impl Soak {
             0 | 2 => Message::Ping(self.random.u64(..)),
             3 => Message::Pong(1),
             4 => Message::Allow(self.allow()),
-            5 => Message::Update { nat: self.nat(), hosts: vec![] },
+            5 => update(self.nat()),
             6..9 => Message::Watch { peers: self.ids() },
             9..12 => {
                 let rooms = ["", "one", "two", "three", "four"];
@@ -286,11 +286,12 @@ impl Soak {
         let allocations = [
             Allocation::Unknown,
             Allocation::Preserving,
-            Allocation::Sequential { delta: 1 },
+            Allocation::Sequential { delta: 1, busy: 0 },
             Allocation::Random,
             Allocation::Block { first: 2048, last: 3071 },
         ];
-        Nat { mapping, allocation: *self.random.choice(&allocations).unwrap() }
+        let allocation = *self.random.choice(&allocations).unwrap();
+        Nat { mapping, allocation, ..Nat::default() }
     }
 
     fn result(&mut self) -> RoundResult {
