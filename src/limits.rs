@@ -119,6 +119,13 @@ pub const DEPARTED_PEERS: usize = 4096;
 /// How long a departed peer's consent is remembered.
 pub const DEPARTED_TIME: Duration = Duration::from_secs(24 * 3600);
 
+/// Networks whose NAT is remembered, and pairs of networks for which is remembered what connected them.
+/// Some 100 bytes each.
+pub const NETWORKS: usize = 64 * 1024;
+
+/// How long that is remembered: routers change seldom, but addresses are handed on to others.
+pub const NETWORK_TIME: Duration = Duration::from_secs(3600);
+
 /// Frames of a type that we don't know, per session, before it is closed: room for a newer
 /// version, none for a flood.
 pub const UNKNOWN_MESSAGES: u32 = 1000;
@@ -236,6 +243,15 @@ pub const ROUNDS: u8 = 3;
 /// How long a round may last before the next is asked for. The kernel sends SYNs at 0, 1.0 and
 /// 2.0 s, so that two lost packets don't lose the round.
 pub const ROUND_TIME: Duration = Duration::from_millis(2500);
+
+/// The same for a round in which ports are guessed: it is decided when the first SYNs have crossed. One lost
+/// packet, which the kernel sends again after 1.0 s, doesn't lose it; two such rounds fit into
+/// [`RELAY_HEAD_START`].
+pub const BRIEF_ROUND_TIME: Duration = Duration::from_millis(1200);
+
+/// How long a side waits that lets the other's SYN come first: it has come by then, also where the first
+/// one was lost.
+pub const YIELD_TIME: Duration = Duration::from_millis(1250);
 
 /// How long a connection may take to prove where it leads. It is a round trip and a lost packet;
 /// a stranger who answers is silent or wrong by then.

@@ -97,7 +97,7 @@ fn release() -> impl Strategy<Value = Message> {
     let spray = (any::<IpAddr>(), any::<u16>(), any::<u16>(), any::<u16>())
         .prop_map(|(ip, first, last, dials)| Spray { ip, first, last, dials });
     let candidates = prop::collection::vec(candidate(), 0..=limits::CANDIDATES);
-    let relay = (prop::option::of(address()), any::<bool>());
+    let relay = (prop::option::of(address()), any::<[bool; 3]>());
     let aim = (candidates, any::<u16>(), prop::option::of(spray), relay);
     (who, keys, aim).prop_map(|(who, keys, aim)| {
         Message::Release(Box::new(Release {
@@ -115,7 +115,9 @@ fn release() -> impl Strategy<Value = Message> {
             sockets: aim.1,
             spray: aim.2,
             relay: aim.3.0,
-            hopeful: aim.3.1,
+            hopeful: aim.3.1[0],
+            brief: aim.3.1[1],
+            yields: aim.3.1[2],
         }))
     })
 }
@@ -146,7 +148,8 @@ fn welcome() -> impl Strategy<Value = Message> {
 }
 
 fn result() -> impl Strategy<Value = RoundResult> {
-    let results = [RoundResult::Connected, RoundResult::Failed, RoundResult::GivenUp];
+    let results =
+        [RoundResult::Connected, RoundResult::Relayed, RoundResult::Failed, RoundResult::GivenUp];
     prop::sample::select(results.to_vec())
 }
 

@@ -351,6 +351,8 @@ fn a_message_that_only_a_rendezvous_may_send_ends_the_session() {
             spray: None,
             relay: None,
             hopeful: true,
+            brief: false,
+            yields: false,
         })),
         Message::Cancelled { introduction: 1, code },
         Message::Presence { peer, online: true, room: String::new() },

@@ -58,6 +58,8 @@ fn release(role: Role, introduction: u64, token: u8) -> Message {
         spray: None,
         relay: None,
         hopeful: true,
+        brief: false,
+        yields: false,
     }))
 }
 

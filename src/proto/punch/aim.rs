@@ -22,37 +22,82 @@ pub(super) fn targets(
         candidates.iter().map(|candidate| Target::new(round, release.from, *candidate)).collect();
     let room = sockets.min(limits::PUNCH_SOCKETS).saturating_sub(targets.len());
     let mut strays = Vec::new();
-    if let Some(aim) = aim_of_many(&candidates) {
-        let many = usize::from(release.sockets.saturating_sub(1));
-        strays.extend((0..many).map(|_| Target::stray(round, None, aim)));
-    }
+    let many = usize::from(release.sockets.saturating_sub(1));
+    let aims = aims_of_many(&candidates);
+    strays.extend(aims.iter().cycle().take(many).map(|aim| Target::stray(round, None, *aim)));
     if let Some(spray) = release.spray {
-        let ports = distinct_ports(spray, room, random).into_iter();
-        strays.extend(ports.map(|port| {
-            let address = SocketAddr::new(spray.ip, port);
-            let candidate = Candidate { kind: CandidateKind::Predicted, address };
-            Target::stray(round, Some(release.from), candidate)
-        }));
+        strays.extend(sprayed(release, spray, room, random));
     }
     strays.truncate(room);
     targets.append(&mut strays);
     targets
 }
 
-/// Many sockets are all aimed at one endpoint: the predicted one, else the one that S has seen.
-fn aim_of_many(candidates: &[Candidate]) -> Option<Candidate> {
-    let of = |kind| candidates.iter().find(|candidate| candidate.kind == kind).copied();
-    of(CandidateKind::Predicted)
-        .or_else(|| of(CandidateKind::ServerReflexive))
-        .or_else(|| of(CandidateKind::Host))
+/// One dial to another port of each address that `held` is going to dial.
+pub(super) fn knocks(release: &Release, held: &[Target]) -> Vec<Target> {
+    let mut knocked = HashSet::new();
+    let addresses = held.iter().map(|target| target.candidate.address);
+    addresses
+        .filter(|address| knocked.insert(address.ip()))
+        .map(|address| {
+            let beside = address.port().checked_add(1).unwrap_or(address.port() - 1);
+            let address = SocketAddr::new(address.ip(), beside);
+            let candidate = Candidate { kind: CandidateKind::Predicted, address };
+            Target::stray(release.round, Some(release.from), candidate)
+        })
+        .collect()
 }
 
-fn distinct_ports(spray: Spray, room: usize, random: &mut fastrand::Rng) -> Vec<u16> {
+/// Where many sockets aim, in turn: at the predicted endpoint; else where S has seen the other side, and at
+/// that port of the other addresses of its NAT; else at a host.
+fn aims_of_many(candidates: &[Candidate]) -> Vec<Candidate> {
+    let of = |kind| {
+        let found = || candidates.iter().filter(move |candidate| candidate.kind == kind);
+        let first = found().next();
+        let family = first.is_some_and(|first| first.address.is_ipv4());
+        found().copied().filter(|it| it.address.is_ipv4() == family).collect::<Vec<_>>()
+    };
+    let kinds = [CandidateKind::Predicted, CandidateKind::ServerReflexive, CandidateKind::Host];
+    let mut aims = kinds.into_iter().map(of).find(|aims| !aims.is_empty()).unwrap_or_default();
+    // Of several predicted ports, the first is as good as any.
+    if aims.first().is_some_and(|aim| aim.kind != CandidateKind::ServerReflexive) {
+        aims.truncate(1);
+    }
+    aims
+}
+
+/// The ports of a spray, each once from the port that S knows. Where more dials than ports are wanted, the
+/// rest goes out from fresh ports, each of which has a mapping of its own again.
+fn sprayed(
+    release: &Release,
+    spray: Spray,
+    room: usize,
+    random: &mut fastrand::Rng,
+) -> Vec<Target> {
+    let wanted = usize::from(spray.dials).min(room);
+    let mut targets: Vec<Target> = Vec::with_capacity(wanted);
+    let mut from = Some(release.from);
+    while targets.len() < wanted {
+        let ports = distinct_ports(spray, wanted - targets.len(), random);
+        if ports.is_empty() {
+            break;
+        }
+        targets.extend(ports.into_iter().map(|port| {
+            let address = SocketAddr::new(spray.ip, port);
+            let candidate = Candidate { kind: CandidateKind::Predicted, address };
+            Target::stray(release.round, from, candidate)
+        }));
+        from = None;
+    }
+    targets
+}
+
+fn distinct_ports(spray: Spray, wanted: usize, random: &mut fastrand::Rng) -> Vec<u16> {
     if spray.first > spray.last || spray.first == 0 {
         return Vec::new();
     }
     let size = usize::from(spray.last - spray.first) + 1;
-    let wanted = usize::from(spray.dials).min(room).min(size);
+    let wanted = wanted.min(size);
     // Where most of the range is wanted, guessing would meet the same ports again and again.
     if wanted > size / 2 {
         let mut ports: Vec<u16> = (spray.first..=spray.last).collect();
@@ -91,6 +136,8 @@ mod tests {
             spray,
             relay: None,
             hopeful: true,
+            brief: false,
+            yields: false,
         }
     }
 
@@ -114,7 +161,7 @@ mod tests {
     #[test]
     fn sprayed_ports_are_different_ones_of_the_range_from_one_port() {
         for (first, last, dials, expected) in
-            [(1024, 65_535, 2048, 2048), (2048, 3071, 1000, 1000), (10, 19, 99, 10), (9, 8, 5, 0)]
+            [(1024, 65_535, 2048, 2048), (2048, 3071, 1000, 1000), (9, 8, 5, 0)]
         {
             let targets = aimed(&release(1, Some(spray(first, last, dials))), 9999);
             let ports: HashSet<u16> =
@@ -123,6 +170,37 @@ mod tests {
             assert!(ports.iter().all(|port| (first..=last).contains(port)));
             assert!(targets.iter().all(|target| target.from == Some(Port::Main)));
         }
+    }
+
+    #[test]
+    fn more_dials_than_ports_go_on_from_fresh_ports() {
+        let targets = aimed(&release(1, Some(spray(10, 19, 25))), 9999);
+        let from_known = targets[1..].iter().filter(|target| target.from == Some(Port::Main));
+        let ports: HashSet<u16> =
+            from_known.map(|target| target.candidate.address.port()).collect();
+        assert_eq!((targets.len(), ports.len()), (26, 10));
+        assert!(targets[11..].iter().all(|target| target.from.is_none()));
+    }
+
+    #[test]
+    fn many_sockets_aim_at_each_address_of_a_pool_in_turn() {
+        let mut release = release(5, None);
+        let kind = CandidateKind::ServerReflexive;
+        let address = "203.0.113.2:7".parse().unwrap();
+        release.candidates.push(Candidate { kind, address });
+        let of_pool = |target: &&Target| target.candidate.address == address;
+        let targets = aimed(&release, 100);
+        assert_eq!((targets.len(), targets.iter().filter(of_pool).count()), (6, 3));
+    }
+
+    #[test]
+    fn who_yields_knocks_beside_the_port_that_it_will_be_reached_from() {
+        let release = release(1, None);
+        let held = aimed(&release, 100);
+        let knocks = knocks(&release, &held);
+        assert_eq!(knocks.len(), 1);
+        assert_eq!(knocks[0].candidate.address, "203.0.113.1:8".parse().unwrap());
+        assert_eq!(knocks[0].from, Some(Port::Main));
     }
 
     #[test]

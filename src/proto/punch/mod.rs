@@ -293,7 +293,15 @@ impl Punch {
         });
         self.enter(Phase::Dialling { round: release.round }, "released");
         let delay = Duration::from_micros(u64::from(release.delay)).min(limits::RELEASE_DELAY);
-        self.timers.set(now + delay + limits::ROUND_TIME, Due::RoundEnd(release.round));
+        let time = if release.brief { limits::BRIEF_ROUND_TIME } else { limits::ROUND_TIME };
+        self.timers.set(now + delay + time, Due::RoundEnd(release.round));
+        let delay = match release.yields {
+            true => {
+                self.knock(release);
+                limits::YIELD_TIME
+            }
+            false => delay,
+        };
         if delay.is_zero() {
             self.start(now);
         } else {
@@ -455,6 +463,16 @@ impl Punch {
         }
         self.dial_next(now);
         self.end_round_if_hopeless(now);
+    }
+
+    /// We let the other side's SYN come first, and our own NAT lets in whom we have written to: but not
+    /// from where the SYN will come, or it would be taken for one that crosses ours.
+    fn knock(&mut self, release: &Release) {
+        for target in aim::knocks(release, &self.held) {
+            let index = self.targets.len() as u32;
+            self.targets.push(target);
+            self.dial(index);
+        }
     }
 
     /// Guesses of an earlier round are not worth their descriptors any more. Every other dial lives on.

@@ -1,27 +1,39 @@
 //! What is tried between two NATs: one pure function of what both have shown.
 //!
 //! ```text
-//!              | predictable        sequential              random in a block    random
-//! -------------+-----------------------------------------------------------------------------
-//! predictable  | main ports, then   dial 16 ports ahead     birthday inside      birthday
-//!              | fresh holes        of the other's probes   the block
-//! sequential   |                    48 sockets each at one  —                    —
-//!              |                    port ahead
-//! block        |                                            birthday inside      —
-//!              |                                            both blocks
-//! random       |                                                                 —
+//!              | lets in      predictable    sequential            random in a block   random
+//! -------------+--------------------------------------------------------------------------------
+//! lets in      | main ports   main ports     main ports            main ports          main ports
+//! predictable  |              main ports,    dial 16 ports ahead   birthday inside     birthday
+//!              |              fresh holes    of the other's        the block
+//!              |                             probes, birthday
+//! sequential   |                             48 sockets each at    896 sockets at one  —
+//!              |                             one port ahead        port, 512 dials
+//! block        |                                                   birthday inside     —
+//!              |                                                   both blocks
+//! random       |                                                                       —
 //! ```
 //!
 //! *Predictable* is a NAT whose observed endpoint holds for all destinations: endpoint-independent
 //! mapping, a port that is preserved, or no NAT; and one that has not been looked at, which is tried as
-//! if it were. "—": nothing can be aimed at. The candidates are dialled all the same, since one side's
-//! filtering may be weak, and the relay doesn't wait.
+//! if it were. *Lets in* is one of these whose filter is known to be endpoint-independent or
+//! address-dependent: it writes once to the other side's address, and accepts from any port of it. "—":
+//! nothing can be aimed at. The candidates are dialled all the same, since what a NAT showed may be
+//! wrong, and the relay doesn't wait.
+//!
+//! A **rung** is one line of attack. The first round tries the first rung, unless a later one is known to
+//! have worked between these two networks; each further round tries the next. What comes behind a comma in
+//! the table is the second rung. Where a pair has no further rung, the last is tried again from fresh ports.
 
-use crate::wire::message::{Allocation, Nat};
+use crate::wire::message::{Allocation, Filtering, Nat, Pooling, Refusal};
 
 /// Sequential NATs: ports dialled ahead of the last that was seen. With 20 foreign connections a second
 /// and a round trip of 100 ms, 8 of 8 attempts found the right one (4 ports: 1 to 3 of 8).
 pub const AHEAD: u16 = 16;
+
+/// The same for a NAT on which others are busy: as many more as they map in half a second, which is a
+/// long round trip and the time that the dials take; this many at most.
+pub const AHEAD_MOST: u16 = 512;
 
 /// Two sequential NATs: sockets that each side fires at one port of the other. 9 to 10 of 10 at 50
 /// foreign connections a second.
@@ -41,8 +53,23 @@ pub const BLOCK_SOCKETS: u16 = 64;
 pub const BLOCK_DIALS: u16 = 512;
 
 /// Both sides in blocks of 1,024: each dial makes a mapping of its own and is aimed at a port of its own,
-/// so that 1,536 on each side meet with 1 − exp(−1536² / 1024²) = 89 % in one round.
-pub const BLOCK_VOLLEY: u16 = 1536;
+/// so that 2,048 on each side meet with 1 − exp(−2048² / 1024²) = 98 %. More would not fit beside each
+/// other into the descriptors of one punch.
+pub const BLOCK_VOLLEY: u16 = 2048;
+
+/// A sequential NAT and a block of 1,024: the block's side maps this many of its ports towards one coming
+/// port of the other, which is aimed at one port of the block: 896 / 1024 = 87 %. A full block would leave
+/// the NAT no port to choose.
+pub const BLOCK_CROWD: u16 = 896;
+
+/// A NAT that chooses among its addresses for each dial: as many sockets again on the other side as it may
+/// have addresses, so that one of them is met.
+const POOL_FACTOR: u16 = 4;
+
+/// Where one side dials many ports and its NAT answers a SYN that comes too early with an RST or an ICMP
+/// error, which would undo the other's dial: half the time that 2,048 dials take. With that start, each
+/// SYN is expected where it arrives, if the peers are no nearer than this.
+pub const SPRAY_LEAD_MS: u16 = 16;
 
 /// The ports that a NAT hands out when nothing else is known: all but the well-known ones.
 pub const ALL_PORTS: PortRange = PortRange { first: 1024, last: u16::MAX };
@@ -65,6 +92,10 @@ pub struct SidePlan {
     pub sockets: u16,
     /// Where to aim beside the other's candidates.
     pub aim: Aim,
+    /// Begin so many milliseconds after the other side.
+    pub lag_ms: u16,
+    /// Let the other side's SYN come first.
+    pub yields: bool,
 }
 
 /// The local port that a side begins with.
@@ -98,74 +129,194 @@ pub enum Aim {
     Ahead(u16),
     /// The one port that is so many steps after the last one seen.
     Step(u16),
-    /// So many random ports of a range.
+    /// So many random ports of a range; each of them once before any a second time.
     Random(u16, PortRange),
+}
+
+impl Aim {
+    /// Whether it needs to see what the other side's NAT hands out.
+    fn predicts(self) -> bool {
+        matches!(self, Self::Ahead(_) | Self::Step(_))
+    }
 }
 
 /// What both sides do in a round: the controller's plan, then the controlled's.
 pub type RoundPlan = [SidePlan; 2];
 
-/// The plan of a round, which counts from 1.
-pub fn plan(controller: Nat, controlled: Nat, round: u8) -> RoundPlan {
-    let port = |nat: Nat| match (kind(nat), round) {
-        (Kind::Predictable, 1) => PortPlan::Main,
-        (Kind::Sequential, _) => PortPlan::Predicted,
-        // A birthday needs no hole on the random side, and one that holds on the other.
-        (Kind::Random | Kind::Block(_), _) => PortPlan::Main,
-        (Kind::Predictable, _) => PortPlan::Fresh,
+/// The plan of a round, which counts from 1, on a rung, which counts from 1 too.
+pub fn plan(controller: Nat, controlled: Nat, round: u8, rung: u8) -> RoundPlan {
+    let sides = [Side::of(controller), Side::of(controlled)];
+    let [one, other] = shots(&sides, rung);
+    // Whoever is aimed at by prediction has to show its ports; a birthday needs a hole that holds on the
+    // side that is known, and none on the other.
+    let port = |side: &Side, aimed_at: Aim| match side.kind {
+        _ if aimed_at.predicts() => PortPlan::Predicted,
+        Kind::Predictable if round > 1 => PortPlan::Fresh,
+        _ => PortPlan::Main,
     };
-    let one = |mine: Nat, theirs: Nat| {
-        let (sockets, aim) = shot(kind(mine), kind(theirs));
-        SidePlan { port: port(mine), sockets, aim }
+    let complete = |side: &Side, shot: Shot, aimed_at: Aim| SidePlan {
+        port: port(side, aimed_at),
+        sockets: shot.sockets,
+        aim: shot.aim,
+        lag_ms: shot.lag_ms,
+        yields: shot.yields,
     };
-    [one(controller, controlled), one(controlled, controller)]
+    [complete(&sides[0], one, other.aim), complete(&sides[1], other, one.aim)]
 }
 
-/// Whether the reports leave any hope of a direct connection, whatever the filtering.
+/// Whether the reports leave any hope of a direct connection.
 pub fn is_hopeful(one: Nat, other: Nat) -> bool {
     use Kind::{Block, Predictable, Sequential};
     matches!(
-        (kind(one), kind(other)),
-        (Predictable, _) | (_, Predictable) | (Sequential, Sequential) | (Block(_), Block(_))
+        (Side::of(one).kind, Side::of(other).kind),
+        (Predictable, _)
+            | (_, Predictable)
+            | (Sequential { .. }, Sequential { .. } | Block(_))
+            | (Block(_), Sequential { .. } | Block(_))
     )
 }
 
-fn shot(mine: Kind, theirs: Kind) -> (u16, Aim) {
-    match (mine, theirs) {
-        (Kind::Predictable, Kind::Sequential) => (1, Aim::Ahead(AHEAD)),
-        (Kind::Sequential, Kind::Sequential) => (VOLLEY, Aim::Step(VOLLEY / 2)),
-        (Kind::Predictable, Kind::Random) => (1, Aim::Random(BIRTHDAY_DIALS, ALL_PORTS)),
-        (Kind::Random, Kind::Predictable) => (BIRTHDAY_SOCKETS, Aim::Observed),
-        (Kind::Predictable, Kind::Block(range)) => (1, Aim::Random(BLOCK_DIALS, range)),
-        (Kind::Block(_), Kind::Predictable) => (BLOCK_SOCKETS, Aim::Observed),
-        (Kind::Block(_), Kind::Block(range)) => (1, Aim::Random(BLOCK_VOLLEY, range)),
-        _ => (1, Aim::Observed),
+/// Whether a round that was planned for one NAT is of no use with another: it maps otherwise.
+pub fn maps_otherwise(planned: Nat, found: Nat) -> bool {
+    let (planned, found) = (Side::of(planned).kind, Side::of(found).kind);
+    let same = match (planned, found) {
+        (Kind::Sequential { .. }, Kind::Sequential { .. }) => true,
+        _ => planned == found,
+    };
+    !same
+}
+
+/// What one side does, but for its port.
+#[derive(Clone, Copy)]
+struct Shot {
+    sockets: u16,
+    aim: Aim,
+    lag_ms: u16,
+    yields: bool,
+}
+
+/// One dial to each candidate.
+const PLAIN: Shot = Shot { sockets: 1, aim: Aim::Observed, lag_ms: 0, yields: false };
+
+impl Shot {
+    fn many(sockets: u16) -> Self {
+        Self { sockets, ..PLAIN }
     }
+
+    fn at(aim: Aim) -> Self {
+        Self { aim, ..PLAIN }
+    }
+}
+
+fn shots(sides: &[Side; 2], rung: u8) -> [Shot; 2] {
+    let [one, other] = sides;
+    if one.lets_in || other.lets_in {
+        if rung == 1 {
+            return [PLAIN, PLAIN];
+        }
+        if one.kind == Kind::Predictable && other.kind == Kind::Predictable {
+            return reversed(one);
+        }
+    }
+    let forward = pair(one, other, rung);
+    let backward = || pair(other, one, rung).map(|[theirs, ours]| [ours, theirs]);
+    forward.or_else(backward).unwrap_or([PLAIN, PLAIN])
+}
+
+/// Simultaneous open is what may have failed: the side that lets the other in doesn't dial until the
+/// other's SYN has come. It writes to the other's address, but to another port.
+fn reversed(one: &Side) -> [Shot; 2] {
+    let yields = Shot { yields: true, ..PLAIN };
+    if one.lets_in { [yields, PLAIN] } else { [PLAIN, yields] }
+}
+
+/// The shots of a pair, if it stands in the upper half of the table.
+fn pair(one: &Side, other: &Side, rung: u8) -> Option<[Shot; 2]> {
+    use Kind::{Block, Predictable, Random, Sequential};
+    Some(match (one.kind, other.kind) {
+        (Predictable, Sequential { busy }) if rung == 1 => {
+            let ahead = AHEAD.saturating_add(busy / 2).min(AHEAD_MOST);
+            let sockets = if one.pooled { POOL_FACTOR * POOL_FACTOR } else { 1 };
+            [Shot::at(Aim::Ahead(ahead)), Shot::many(sockets)]
+        }
+        // It may count for each destination by itself, so that what was seen says nothing.
+        (Predictable, Random | Sequential { .. }) => {
+            let sockets = BIRTHDAY_SOCKETS * if one.pooled { POOL_FACTOR } else { 1 };
+            led([Shot::at(Aim::Random(BIRTHDAY_DIALS, ALL_PORTS)), Shot::many(sockets)], one, other)
+        }
+        (Predictable, Block(range)) => {
+            let shots = [Shot::at(Aim::Random(BLOCK_DIALS, range)), Shot::many(BLOCK_SOCKETS)];
+            led(shots, one, other)
+        }
+        (Sequential { .. }, Sequential { .. }) => {
+            [Shot { aim: Aim::Step(VOLLEY / 2), ..Shot::many(VOLLEY) }; 2]
+        }
+        (Sequential { .. }, Block(range)) => {
+            let middle = BLOCK_DIALS / 2;
+            [
+                Shot::at(Aim::Random(BLOCK_DIALS, range)),
+                Shot { aim: Aim::Step(middle), ..Shot::many(BLOCK_CROWD) },
+            ]
+        }
+        (Block(one), Block(other)) => {
+            [Shot::at(Aim::Random(BLOCK_VOLLEY, other)), Shot::at(Aim::Random(BLOCK_VOLLEY, one))]
+        }
+        (Predictable, Predictable) => [PLAIN, PLAIN],
+        _ => return None,
+    })
+}
+
+/// The side with many sockets is through at once; the other, which sprays, takes its time.
+fn led([spray, mut crowd]: [Shot; 2], sprays: &Side, other: &Side) -> [Shot; 2] {
+    if sprays.refuses || other.refuses {
+        crowd.lag_ms = SPRAY_LEAD_MS;
+    }
+    [spray, crowd]
+}
+
+/// What of a NAT matters for a plan.
+struct Side {
+    kind: Kind,
+    lets_in: bool,
+    /// It has several addresses, and any of them may be the next.
+    pooled: bool,
+    /// A SYN that is not let in draws an answer, which undoes the dial.
+    refuses: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Predictable,
-    Sequential,
+    Sequential { busy: u16 },
     Block(PortRange),
     Random,
 }
 
-fn kind(nat: Nat) -> Kind {
-    match (nat.mapping.is_shared(), nat.allocation) {
-        (true, _) | (_, Allocation::Preserving) => Kind::Predictable,
-        (false, Allocation::Sequential { .. }) => Kind::Sequential,
-        (false, Allocation::Block { first, last }) => Kind::Block(PortRange { first, last }),
-        (false, Allocation::Random | Allocation::Unknown) => Kind::Random,
+impl Side {
+    fn of(nat: Nat) -> Self {
+        use Filtering::{AddressDependent, EndpointIndependent};
+        let kind = match (nat.mapping.is_shared(), nat.allocation) {
+            (true, _) | (_, Allocation::Preserving) => Kind::Predictable,
+            (false, Allocation::Sequential { busy, .. }) => Kind::Sequential { busy },
+            (false, Allocation::Block { first, last }) => Kind::Block(PortRange { first, last }),
+            (false, Allocation::Random | Allocation::Unknown) => Kind::Random,
+        };
+        let pooled = nat.pooling == Pooling::Arbitrary;
+        let weak = matches!(nat.filtering, EndpointIndependent | AddressDependent);
+        Self {
+            kind,
+            lets_in: weak && !pooled && kind == Kind::Predictable,
+            pooled,
+            refuses: matches!(nat.refusal, Refusal::Rst | Refusal::Icmp),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::message::{Filtering, Hairpinning, Mapping, Pooling, Refusal};
+    use crate::wire::message::{Hairpinning, Mapping};
 
-    const EASY: Nat = Nat { mapping: Mapping::EndpointIndependent, ..UNKNOWN };
     const UNKNOWN: Nat = Nat {
         mapping: Mapping::Unknown,
         allocation: Allocation::Unknown,
@@ -174,6 +325,10 @@ mod tests {
         refusal: Refusal::Unknown,
         hairpinning: Hairpinning::Unknown,
     };
+    const EASY: Nat = Nat { mapping: Mapping::EndpointIndependent, ..UNKNOWN };
+    const OPEN: Nat = Nat { filtering: Filtering::EndpointIndependent, ..EASY };
+    const RST: Nat = Nat { refusal: Refusal::Rst, ..EASY };
+    const POOL: Nat = Nat { pooling: Pooling::Arbitrary, ..symmetric(Allocation::Preserving) };
     const SEQUENTIAL: Nat = symmetric(Allocation::Sequential { delta: 2, busy: 0 });
     const RANDOM: Nat = symmetric(Allocation::Random);
     const BLOCK: Nat = symmetric(Allocation::Block { first: 2048, last: 3071 });
@@ -182,50 +337,126 @@ mod tests {
         Nat { mapping: Mapping::AddressAndPortDependent, allocation, ..UNKNOWN }
     }
 
+    fn first(one: Nat, other: Nat) -> RoundPlan {
+        plan(one, other, 1, 1)
+    }
+
     #[test]
     fn the_fast_path_needs_no_probe_and_the_next_round_uses_fresh_holes() {
         for (one, other) in [(EASY, EASY), (EASY, UNKNOWN), (UNKNOWN, UNKNOWN)] {
-            let first = plan(one, other, 1);
-            assert!(first.iter().all(|side| side.port == PortPlan::Main && side.sockets == 1));
-            assert!(plan(one, other, 2).iter().all(|side| side.port == PortPlan::Fresh));
+            let sides = first(one, other);
+            assert!(sides.iter().all(|side| side.port == PortPlan::Main && side.sockets == 1));
+            assert!(plan(one, other, 2, 2).iter().all(|side| side.port == PortPlan::Fresh));
         }
+    }
+
+    #[test]
+    fn who_lets_others_in_needs_no_prediction_and_no_birthday() {
+        for other in [EASY, UNKNOWN, POOL, SEQUENTIAL, RANDOM, BLOCK] {
+            for sides in [first(OPEN, other), first(other, OPEN)] {
+                let plain = |side: &SidePlan| {
+                    (side.port, side.sockets, side.aim) == (PortPlan::Main, 1, Aim::Observed)
+                };
+                assert!(sides.iter().all(plain), "{other:?}: {sides:?}");
+            }
+        }
+        let [_, random] = plan(OPEN, RANDOM, 2, 2);
+        assert_eq!(random.sockets, BIRTHDAY_SOCKETS, "it may not let us in after all");
+    }
+
+    #[test]
+    fn the_side_that_lets_others_in_yields_when_crossing_has_failed() {
+        let yields = |sides: RoundPlan| sides.map(|side| side.yields);
+        assert_eq!(yields(plan(OPEN, EASY, 2, 2)), [true, false]);
+        assert_eq!(yields(plan(EASY, OPEN, 2, 2)), [false, true]);
+        assert_eq!(yields(plan(EASY, EASY, 2, 2)), [false, false]);
     }
 
     #[test]
     fn a_sequential_nat_is_probed_and_dialled_ahead_of() {
-        let [easy, sequential] = plan(EASY, SEQUENTIAL, 1);
+        let [easy, sequential] = first(EASY, SEQUENTIAL);
         assert_eq!((easy.port, easy.aim), (PortPlan::Main, Aim::Ahead(AHEAD)));
         assert_eq!((sequential.port, sequential.aim), (PortPlan::Predicted, Aim::Observed));
-        let both = plan(SEQUENTIAL, SEQUENTIAL, 1);
+        let both = first(SEQUENTIAL, SEQUENTIAL);
         assert!(both.iter().all(|side| side.sockets == VOLLEY && side.port == PortPlan::Predicted));
     }
 
     #[test]
+    fn the_busier_a_sequence_the_further_ahead() {
+        let busy = |busy| symmetric(Allocation::Sequential { delta: 1, busy });
+        assert_eq!(first(EASY, busy(50))[0].aim, Aim::Ahead(AHEAD + 25));
+        assert_eq!(first(EASY, busy(u16::MAX))[0].aim, Aim::Ahead(AHEAD_MOST));
+    }
+
+    #[test]
+    fn a_sequence_that_was_not_hit_is_guessed_like_a_random_one() {
+        let [easy, sequential] = plan(EASY, SEQUENTIAL, 2, 2);
+        assert_eq!(easy.aim, Aim::Random(BIRTHDAY_DIALS, ALL_PORTS));
+        assert_eq!((sequential.port, sequential.sockets), (PortPlan::Main, BIRTHDAY_SOCKETS));
+        // … and at once where that is known to have worked.
+        let [easy, _] = plan(EASY, SEQUENTIAL, 1, 2);
+        assert_eq!((easy.port, easy.aim), (PortPlan::Main, Aim::Random(BIRTHDAY_DIALS, ALL_PORTS)));
+    }
+
+    #[test]
     fn a_birthday_is_the_first_round_and_not_the_last_resort() {
-        let [random, easy] = plan(RANDOM, EASY, 1);
+        let [random, easy] = first(RANDOM, EASY);
         assert_eq!((random.sockets, random.aim), (BIRTHDAY_SOCKETS, Aim::Observed));
         assert_eq!(easy.aim, Aim::Random(BIRTHDAY_DIALS, ALL_PORTS));
-        let [_, block] = plan(EASY, BLOCK, 1);
+        let [_, block] = first(EASY, BLOCK);
         assert_eq!(block.sockets, BLOCK_SOCKETS);
+        assert_eq!(first(POOL, RANDOM)[1].sockets, 1024, "three of four meet another address");
+    }
+
+    #[test]
+    fn whose_nat_answers_too_early_a_syn_gets_a_lead_for_its_spray() {
+        assert_eq!(first(RST, RANDOM).map(|side| side.lag_ms), [0, SPRAY_LEAD_MS]);
+        assert_eq!(first(RANDOM, RST).map(|side| side.lag_ms), [SPRAY_LEAD_MS, 0]);
+        assert_eq!(first(EASY, RANDOM).map(|side| side.lag_ms), [0, 0]);
+    }
+
+    #[test]
+    fn a_block_that_meets_a_sequence_crowds_at_one_port() {
+        let [sequential, block] = first(SEQUENTIAL, BLOCK);
+        assert_eq!(sequential.port, PortPlan::Predicted);
+        assert!(matches!(sequential.aim, Aim::Random(BLOCK_DIALS, _)));
+        assert_eq!((block.sockets, block.aim), (BLOCK_CROWD, Aim::Step(BLOCK_DIALS / 2)));
+        assert_eq!(block.port, PortPlan::Main);
     }
 
     #[test]
     fn both_sides_of_a_plan_are_mirror_images() {
-        let nats = [EASY, UNKNOWN, SEQUENTIAL, RANDOM, BLOCK];
+        let nats = [EASY, OPEN, RST, POOL, UNKNOWN, SEQUENTIAL, RANDOM, BLOCK];
         for one in nats {
             for other in nats {
-                let [a, b] = plan(one, other, 1);
-                assert_eq!(plan(other, one, 1), [b, a]);
+                for (round, rung) in [(1, 1), (1, 2), (2, 2), (3, 3)] {
+                    let [a, b] = plan(one, other, round, rung);
+                    // Where either would do, the controller yields.
+                    if !a.yields && !b.yields {
+                        assert_eq!(plan(other, one, round, rung), [b, a]);
+                    }
+                }
                 assert_eq!(is_hopeful(one, other), is_hopeful(other, one));
+                assert_eq!(maps_otherwise(one, other), maps_otherwise(other, one));
             }
         }
         assert!(!is_hopeful(RANDOM, RANDOM) && !is_hopeful(SEQUENTIAL, RANDOM));
+        assert!(!is_hopeful(BLOCK, RANDOM));
         assert!(is_hopeful(RANDOM, EASY) && is_hopeful(BLOCK, BLOCK));
+        assert!(is_hopeful(SEQUENTIAL, BLOCK) && is_hopeful(POOL, RANDOM));
+    }
+
+    #[test]
+    fn a_plan_is_made_anew_for_another_mapping_and_not_for_another_filter() {
+        assert!(maps_otherwise(UNKNOWN, RANDOM) && maps_otherwise(SEQUENTIAL, RANDOM));
+        assert!(!maps_otherwise(UNKNOWN, EASY) && !maps_otherwise(EASY, OPEN));
+        let busier = symmetric(Allocation::Sequential { delta: 2, busy: 9 });
+        assert!(!maps_otherwise(SEQUENTIAL, busier));
     }
 
     #[test]
     fn a_port_that_is_preserved_is_predictable_whatever_the_mapping() {
         let preserving = symmetric(Allocation::Preserving);
-        assert_eq!(plan(preserving, EASY, 1)[0].port, PortPlan::Main);
+        assert_eq!(first(preserving, EASY)[0].port, PortPlan::Main);
     }
 }

@@ -51,6 +51,8 @@ fn release(round: u8, candidates: &[&str]) -> Release {
         spray: None,
         relay: None,
         hopeful: true,
+        brief: false,
+        yields: false,
     }
 }
 

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::memory::Network;
 use super::release::compose;
 use super::sessions::{OwnHole, SessionId};
 use super::table::{
-    Due, Introduction, IntroductionId, PREDICTION_PROBES, ROLES, Side, Source, chosen_tag, other,
+    Course, Due, Introduction, IntroductionId, PREDICTION_PROBES, ROLES, Side, Source, chosen_tag,
+    other,
 };
 use super::{ProbeVerdict, Rendezvous};
 use crate::identity::PeerId;
@@ -20,6 +22,7 @@ use crate::wire::stun::Probe;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     Connected,
+    Relayed,
     /// All rounds failed.
     Failed,
     TimedOut,
@@ -96,12 +99,15 @@ impl Rendezvous {
         now: Instant,
     ) {
         let id = self.introductions.next_id();
-        let plan = self.plan(controller, controlled, 1);
+        let networks = [controller, controlled].map(|session| self.network(session));
+        let first_rung = self.networks.rung(networks[0], networks[1], now);
+        let plan = self.plan(controller, controlled, 1, first_rung);
         let sides = self.first_round(id, controller, controlled, request, plan);
         let token = self.tokens.of_introduction(id);
         let late = now + self.config.limits.hole_time;
         let deadline = now + self.config.limits.introduction_time;
-        self.introductions.insert(id, request.number, token, sides, plan, (late, deadline));
+        let course = Course { first_rung, misjudged: 0, plan };
+        self.introductions.insert(id, request.number, token, sides, course, (late, deadline));
         for session in [controller, controlled] {
             self.sessions.live_mut(session).introductions.insert(id);
         }
@@ -113,7 +119,7 @@ impl Rendezvous {
             request.peer,
             request.from
         );
-        self.gather(id);
+        self.gather(id, now);
     }
 
     /// From which port each side dials first: from the main one, where that will do.
@@ -145,13 +151,25 @@ impl Rendezvous {
         }
     }
 
-    fn plan(&self, controller: SessionId, controlled: SessionId, round: u8) -> RoundPlan {
-        let nat = |session| self.sessions.live(session).nat;
-        plan(nat(controller), nat(controlled), round)
+    fn plan(&self, controller: SessionId, controlled: SessionId, round: u8, rung: u8) -> RoundPlan {
+        let nat = |session| self.sessions.live(session).nat_for(round);
+        plan(nat(controller), nat(controlled), round, rung)
+    }
+
+    fn network(&self, session: SessionId) -> Network {
+        Network::of(self.sessions.live(session).observed.ip())
+    }
+
+    /// This round has connected two networks: others between them may begin so.
+    fn remember_rung(&mut self, id: IntroductionId, round: u8, now: Instant) {
+        let Some(introduction) = self.introductions.get(id) else { return };
+        let rung = introduction.rung(round);
+        let networks = ROLES.map(|role| self.network(introduction.side(role).session));
+        self.networks.learn_rung(networks[0], networks[1], rung, now);
     }
 
     /// Asks for the holes of a round, and releases the round at once if it needs none.
-    fn gather(&mut self, id: IntroductionId) {
+    fn gather(&mut self, id: IntroductionId, now: Instant) {
         let Some(introduction) = self.introductions.get(id) else { return };
         for role in ROLES {
             let Side { session, source, .. } = *introduction.side(role);
@@ -160,7 +178,7 @@ impl Rendezvous {
                 self.outbox.send(self.sessions.live(session).link, prepare);
             }
         }
-        self.release_if_gathered(id);
+        self.release_if_gathered(id, now);
     }
 
     /// A hole has shown, or so a probe says.
@@ -169,6 +187,7 @@ impl Rendezvous {
         session: SessionId,
         probe: &Probe,
         mapped: SocketAddr,
+        now: Instant,
     ) -> ProbeVerdict {
         let found = self.introductions.find_hole(session, probe.tag, probe.round);
         let Some((id, role)) = found else {
@@ -182,14 +201,18 @@ impl Rendezvous {
         };
         if self.introductions.get(id).is_some_and(|introduction| !introduction.is_released()) {
             self.introductions.set_hole(id, role, probe.local_port, mapped);
-            self.release_if_gathered(id);
+            self.release_if_gathered(id, now);
         }
         ProbeVerdict::Tied
     }
 
-    fn release_if_gathered(&mut self, id: IntroductionId) {
-        if self.introductions.get(id).is_some_and(Introduction::is_gathered) {
-            self.release(id);
+    fn release_if_gathered(&mut self, id: IntroductionId, now: Instant) {
+        if !self.introductions.get(id).is_some_and(Introduction::is_gathered) {
+            return;
+        }
+        self.release(id);
+        if self.introductions.get(id).is_some_and(Introduction::is_misjudged) {
+            self.next_round(id, now);
         }
     }
 
@@ -230,7 +253,11 @@ impl Rendezvous {
         match (role, result) {
             (_, RoundResult::GivenUp) => self.end(id, Ending::GivenUp(role)),
             (Role::Controller, RoundResult::Connected) if is_current || is_past => {
+                self.remember_rung(id, round, now);
                 self.end(id, Ending::Connected);
+            }
+            (Role::Controller, RoundResult::Relayed) if is_current || is_past => {
+                self.end(id, Ending::Relayed);
             }
             (Role::Controller, RoundResult::Failed) if is_current => self.next_round(id, now),
             _ => self.stats.stray_outcomes += 1,
@@ -248,19 +275,12 @@ impl Rendezvous {
         }
     }
 
-    /// A side's NAT turns out to map by destination. Rounds that were planned without knowing it have
-    /// little hope: the next ones begin at once, and what has been dialled lives on.
+    /// A side's NAT turns out to map otherwise than was thought. Rounds that were planned without knowing
+    /// it have little hope: the next ones begin at once, or as soon as what was asked for has shown, and
+    /// what has been dialled lives on.
     pub(super) fn plan_again(&mut self, session: SessionId, now: Instant) {
-        let stale: Vec<_> = self
-            .sessions
-            .live(session)
-            .introductions
-            .iter()
-            .copied()
-            .filter(|id| {
-                self.introductions.get(*id).is_some_and(|it| it.is_released() && it.round == 1)
-            })
-            .collect();
+        let mut stale: Vec<_> = self.sessions.live(session).introductions.iter().copied().collect();
+        stale.retain(|id| self.introductions.misjudge(*id));
         for id in stale {
             self.next_round(id, now);
         }
@@ -273,14 +293,14 @@ impl Rendezvous {
         }
         let round = introduction.round + 1;
         let (one, other) = (introduction.controller.session, introduction.controlled.session);
-        let plan = self.plan(one, other, round);
+        let plan = self.plan(one, other, round, introduction.rung(round));
         let sources = [
             self.source(id, one, round, plan[0].port),
             self.source(id, other, round, plan[1].port),
         ];
         let late = now + self.config.limits.hole_time;
         self.introductions.begin_round(id, plan, sources, late);
-        self.gather(id);
+        self.gather(id, now);
     }
 
     /// A session goes away: what is released goes on without S, the rest ends.
@@ -318,6 +338,7 @@ impl Rendezvous {
         let ends = &mut self.stats;
         match ending {
             Ending::Connected => ends.introductions_connected += 1,
+            Ending::Relayed => ends.introductions_relayed += 1,
             Ending::Failed => ends.introductions_failed += 1,
             Ending::TimedOut => ends.introductions_timed_out += 1,
             Ending::GivenUp(_) => ends.introductions_given_up += 1,
@@ -335,7 +356,7 @@ impl Rendezvous {
             Ending::Vanished(role) if !introduction.is_released() => {
                 self.cancel(id, &introduction, other(role), RefusalCode::PeerGone);
             }
-            Ending::Vanished(_) | Ending::Connected => {}
+            Ending::Vanished(_) | Ending::Connected | Ending::Relayed => {}
         }
     }
 

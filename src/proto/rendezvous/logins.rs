@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::consent::Consent;
+use super::memory::Network;
 use super::sessions::{Session, SessionId};
 use super::{LinkId, Rendezvous};
 use crate::identity::{PeerId, PublicKey};
-use crate::wire::message::{Login, Message, Welcome};
+use crate::wire::message::{Login, Message, Nat, Welcome};
 use crate::wire::refusal::{ClosingCode, RefusalCode};
 
 impl Rendezvous {
@@ -18,6 +19,7 @@ impl Rendezvous {
         key: PublicKey,
         mut login: Login,
         round_trip: Duration,
+        now: Instant,
     ) -> Result<SessionId, RefusalCode> {
         let peer = PeerId::of(&key);
         if !self.has_place_for(&peer, login.reachable) {
@@ -28,6 +30,9 @@ impl Rendezvous {
         let reachable = login.reachable;
         let earlier = if reachable { self.replace(&peer) } else { None };
         let agent = std::mem::take(&mut login.agent);
+        if login.nat == Nat::default() {
+            login.nat = self.networks.nat(Network::of(observed.ip()), now).unwrap_or_default();
+        }
         let session = Session::new(link, observed, key, peer, login, round_trip);
         let id = self.sessions.insert(session);
         log::info!(
@@ -107,9 +112,11 @@ impl Rendezvous {
         log::info!("logout session={id} link={} peer={}", gone.link.0, gone.id);
         if gone.reachable {
             self.tell_watchers(gone.id, &gone.consent);
-            let limits = &self.config.limits;
-            let until = now + limits.departed_time;
-            self.departed.remember(gone.id, gone.consent, until, limits.departed_peers);
+            if !gone.consent.permits_nobody() {
+                let limits = &self.config.limits;
+                let until = now + limits.departed_time;
+                self.departed.remember(gone.id, gone.consent, until, limits.departed_peers);
+            }
         }
     }
 

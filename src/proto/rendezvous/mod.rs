@@ -20,6 +20,7 @@ mod config;
 mod consent;
 mod introductions;
 mod logins;
+mod memory;
 mod presence;
 mod relay;
 mod release;
@@ -33,8 +34,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 pub use self::config::{Config, Limits};
-use self::consent::{Consent, Departed};
+use self::consent::Consent;
 use self::introductions::Request;
+use self::memory::{Memory, Network, Networks};
 use self::presence::Presence;
 use self::relay::Relays;
 pub use self::relay::{JoinVerdict, RelayEnd, RelayId};
@@ -43,7 +45,8 @@ use self::sessions::Sessions;
 pub use self::stats::Stats;
 use self::table::Introductions;
 use self::tokens::Tokens;
-use crate::identity::PublicKey;
+use crate::identity::{PeerId, PublicKey};
+use crate::proto::punch::strategy::maps_otherwise;
 use crate::wire::message::{DialBackEnd, Login, Message, Refused};
 use crate::wire::refusal::{ClosingCode, RefusalCode, RelayRefusal};
 use crate::wire::stun::Probe;
@@ -104,7 +107,9 @@ pub struct Rendezvous {
     introductions: Introductions,
     presence: Presence,
     relays: Relays,
-    departed: Departed,
+    /// The consent of peers that have left, so that whom they permit hears "offline".
+    departed: Memory<PeerId, Consent>,
+    networks: Networks,
     draining: bool,
     outbox: Outbox,
     stats: Stats,
@@ -121,7 +126,8 @@ impl Rendezvous {
             introductions: Introductions::default(),
             presence: Presence::default(),
             relays: Relays::default(),
-            departed: Departed::default(),
+            departed: Memory::default(),
+            networks: Networks::default(),
             draining: false,
             outbox: Outbox::default(),
             stats: Stats::default(),
@@ -181,7 +187,7 @@ impl Rendezvous {
         self.introductions.clear();
         self.release_relays();
         self.presence = Presence::default();
-        self.departed = Departed::default();
+        self.departed = Memory::default();
     }
 
     // ---- events ----
@@ -197,9 +203,9 @@ impl Rendezvous {
         key: PublicKey,
         login: Login,
         round_trip: Duration,
-        _now: Instant,
+        now: Instant,
     ) -> Result<SessionId, RefusalCode> {
-        self.log_in(link, canonical(remote), key, login, round_trip)
+        self.log_in(link, canonical(remote), key, login, round_trip, now)
     }
 
     /// A message came over a session's main connection.
@@ -219,9 +225,11 @@ impl Rendezvous {
             Message::Join { room } => self.handle_join(session, &room),
             Message::Allow(allow) => self.handle_allow(session, Consent::of(allow)),
             Message::Update { nat, hosts, mapped, pool } => {
-                let before = self.sessions.live(session).nat;
-                self.sessions.live_mut(session).update(nat, hosts, mapped, pool);
-                if before != nat && !nat.mapping.is_shared() {
+                let it = self.sessions.live_mut(session);
+                let before = std::mem::replace(&mut it.nat, nat);
+                it.update(hosts, mapped, pool);
+                self.networks.learn_nat(Network::of(it.observed.ip()), nat, now);
+                if maps_otherwise(before, nat) {
                     self.plan_again(session, now);
                 }
             }
@@ -259,9 +267,9 @@ impl Rendezvous {
         &mut self,
         probe: &Probe,
         mapped: SocketAddr,
-        _now: Instant,
+        now: Instant,
     ) -> ProbeVerdict {
-        let verdict = self.tie(probe, canonical(mapped));
+        let verdict = self.tie(probe, canonical(mapped), now);
         log::trace!("probe tag={:#x} mapped={mapped}: {verdict:?}", probe.tag);
         match verdict {
             ProbeVerdict::Tied => self.stats.probes_tied += 1,
@@ -295,13 +303,13 @@ impl Rendezvous {
 
     // ---- probes, refusals ----
 
-    fn tie(&mut self, probe: &Probe, mapped: SocketAddr) -> ProbeVerdict {
+    fn tie(&mut self, probe: &Probe, mapped: SocketAddr, now: Instant) -> ProbeVerdict {
         let session = self.tokens.session_of(&probe.token);
         let Some(id) = session.filter(|id| self.sessions.get(*id).is_some()) else {
             return ProbeVerdict::Unknown;
         };
         if probe.tag != 0 {
-            return self.handle_hole(id, probe, mapped);
+            return self.handle_hole(id, probe, mapped, now);
         }
         let session = self.sessions.live_mut(id);
         if probe.local_port != 0 && probe.local_port == session.local_port {

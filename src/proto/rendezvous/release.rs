@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::sessions::{Micros, Session};
 use super::table::{Introduction, IntroductionId, Side, Source, other};
 use crate::limits;
-use crate::proto::punch::strategy::{Aim, is_hopeful};
+use crate::proto::punch::strategy::{AHEAD, Aim, is_hopeful};
 use crate::wire::message::{Allocation, Candidate, CandidateKind, Release, Role, Spray};
 
 /// The release for one side. `me` is the session of that side, `peer` that of the other.
@@ -20,7 +20,7 @@ pub(super) fn compose(
     longest_delay: Duration,
     relay: Option<SocketAddr>,
 ) -> Release {
-    let [controller_plan, controlled_plan] = introduction.plan;
+    let [controller_plan, controlled_plan] = *introduction.plan();
     let plan = match role {
         Role::Controller => controller_plan,
         Role::Controlled => controlled_plan,
@@ -34,10 +34,11 @@ pub(super) fn compose(
         request,
         round: introduction.round,
         role,
-        delay: match introduction.round {
-            1 => 0,
-            _ => delay(me.round_trip, peer.round_trip, longest_delay),
-        },
+        delay: u32::from(plan.lag_ms) * 1000
+            + match introduction.round {
+                1 => 0,
+                _ => delay(me.round_trip, peer.round_trip, longest_delay),
+            },
         key: peer.key,
         nonce: controlled.nonce,
         token: introduction.token,
@@ -45,9 +46,11 @@ pub(super) fn compose(
         nat: peer.nat,
         candidates: aimed(peer, introduction.side(other(role)), plan.aim),
         sockets: plan.sockets,
-        spray: spray(peer, plan.aim),
+        spray: spray(peer, introduction.side(other(role)), plan.aim),
         relay,
-        hopeful: is_hopeful(me.nat, peer.nat),
+        hopeful: is_hopeful(me.nat_for(introduction.round), peer.nat_for(introduction.round)),
+        brief: introduction.plan().iter().any(|side| side.sockets > 1 || side.aim != Aim::Observed),
+        yields: plan.yields,
     }
 }
 
@@ -56,7 +59,7 @@ fn aimed(peer: &Session, side: &Side, aim: Aim) -> Vec<Candidate> {
     let mut found = candidates(peer, side.source);
     let steps = match aim {
         Aim::Observed | Aim::Random(..) => return found,
-        Aim::Ahead(count) => 1..=count,
+        Aim::Ahead(count) => 1..=count.min(AHEAD),
         Aim::Step(step) => step..=step,
     };
     let (Some(last), Allocation::Sequential { delta, .. }) =
@@ -80,14 +83,28 @@ fn next_port(last: u16, delta: i16, step: u16) -> u16 {
     (first + offset.rem_euclid(size)) as u16
 }
 
-fn spray(peer: &Session, aim: Aim) -> Option<Spray> {
+/// Ports to dial beside the candidates.
+fn spray(peer: &Session, side: &Side, aim: Aim) -> Option<Spray> {
     match aim {
         Aim::Random(dials, range) => {
             let ip = peer.observed.ip();
             Some(Spray { ip, first: range.first, last: range.last, dials })
         }
+        Aim::Ahead(count) if count > AHEAD => far_ahead(peer, side, count),
         _ => None,
     }
+}
+
+/// Where others are busy, the ports that follow those which are dialled as candidates.
+fn far_ahead(peer: &Session, side: &Side, count: u16) -> Option<Spray> {
+    let Allocation::Sequential { delta, .. } = peer.nat.allocation else { return None };
+    let mapped = side.last_mapped()?;
+    let ends = [AHEAD + 1, count].map(|step| next_port(mapped.port(), delta, step));
+    let (first, last) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+    // Where the sequence wraps around in between, what is left of it is few.
+    let dials = last - first + 1;
+    let together = u32::from(dials) <= u32::from(delta.unsigned_abs()) * u32::from(count);
+    together.then_some(Spray { ip: mapped.ip(), first, last, dials })
 }
 
 /// How long the nearer side waits, so that both dial at the same time: the release takes half a
@@ -121,7 +138,7 @@ fn candidates(session: &Session, source: Source) -> Vec<Candidate> {
     let pool = session
         .pool()
         .iter()
-        .map(|ip| (CandidateKind::Predicted, SocketAddr::new(*ip, reflexive.port())));
+        .map(|ip| (CandidateKind::ServerReflexive, SocketAddr::new(*ip, reflexive.port())));
     let mut found: Vec<Candidate> = Vec::new();
     for (kind, address) in hosts.chain(observed).chain(mapped).chain(pool) {
         let known = found.iter().any(|candidate| candidate.address == address);

@@ -13,7 +13,7 @@ use super::consent::Consent;
 use super::table::{IntroductionId, Source};
 use crate::identity::{PeerId, PublicKey};
 use crate::limits;
-use crate::wire::message::{Login, Nat, Nonce};
+use crate::wire::message::{Filtering, Login, Mapping, Nat, Nonce};
 
 /// A login. The id of one that has ended is recognised and means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -140,15 +140,28 @@ impl Session {
 
     pub(super) fn update(
         &mut self,
-        nat: Nat,
         hosts: Vec<IpAddr>,
         mapped: Vec<SocketAddr>,
         pool: Vec<IpAddr>,
     ) {
-        self.nat = nat;
         self.hosts = bounded_hosts(hosts);
         let observed_too = self.elsewhere.take().and_then(|elsewhere| elsewhere.observed_too);
         self.elsewhere = Elsewhere { observed_too, mapped, pool }.boxed();
+    }
+
+    /// What to plan a round with. A router that was asked to let others in makes it easy, in the first
+    /// round: it may not have told the truth.
+    pub(super) fn nat_for(&self, round: u8) -> Nat {
+        let is_mapped =
+            self.elsewhere.as_ref().is_some_and(|elsewhere| !elsewhere.mapped.is_empty());
+        match is_mapped && round == 1 {
+            true => Nat {
+                mapping: Mapping::EndpointIndependent,
+                filtering: Filtering::EndpointIndependent,
+                ..self.nat
+            },
+            false => self.nat,
+        }
     }
 
     /// Addresses that its NAT may hand out, the observed one apart.

@@ -30,8 +30,10 @@ pub struct Stats {
     pub relayed_bytes: u64,
     /// Introductions begun.
     pub introductions_started: u64,
-    /// … that ended with a connection, direct or relayed.
+    /// … that ended with a direct connection.
     pub introductions_connected: u64,
+    /// … that ended with a relayed one.
+    pub introductions_relayed: u64,
     /// … all of whose rounds failed.
     pub introductions_failed: u64,
     /// … that one side gave up.

@@ -135,6 +135,16 @@ pub(super) struct Introduction {
     deadline: Instant,
     /// The hole that the controller brought along for the first round.
     own_hole: Option<u64>,
+    course: Course,
+}
+
+/// What is tried.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Course {
+    /// The rung that is tried first.
+    pub(super) first_rung: u8,
+    /// Rounds that were released before the NATs were known as they are.
+    pub(super) misjudged: u8,
     /// What both sides do in this round.
     pub(super) plan: RoundPlan,
 }
@@ -151,6 +161,26 @@ impl Introduction {
         match role {
             Role::Controller => &mut self.controller,
             Role::Controlled => &mut self.controlled,
+        }
+    }
+
+    pub(super) fn plan(&self) -> &RoundPlan {
+        &self.course.plan
+    }
+
+    /// Whether this round was planned for other NATs, and another may follow.
+    pub(super) fn is_misjudged(&self) -> bool {
+        self.course.misjudged == self.round && self.round < limits::ROUNDS
+    }
+
+    /// The rung of a round: what is known to have worked, and then the others in their order. A round that
+    /// was misjudged counts as a first one.
+    pub(super) fn rung(&self, round: u8) -> u8 {
+        let (first, step) = (self.course.first_rung, round.saturating_sub(self.course.misjudged));
+        match step {
+            0 | 1 => first,
+            step if step <= first => step - 1,
+            step => step,
         }
     }
 
@@ -260,7 +290,7 @@ impl Introductions {
         request: u32,
         token: Token,
         (controller, controlled): (Side, Side),
-        plan: RoundPlan,
+        course: Course,
         (late, deadline): (Instant, Instant),
     ) {
         let phase = Phase::Gathering { until: late };
@@ -280,7 +310,7 @@ impl Introductions {
             phase,
             deadline,
             own_hole,
-            plan,
+            course,
         };
         self.all.insert(id, introduction);
     }
@@ -341,6 +371,14 @@ impl Introductions {
         missed
     }
 
+    /// The rounds so far were planned for other NATs: the ladder begins anew. Says whether the next round
+    /// may begin at once.
+    pub(super) fn misjudge(&mut self, id: IntroductionId) -> bool {
+        let Some(introduction) = self.all.get_mut(&id) else { return false };
+        introduction.course.misjudged = introduction.round;
+        introduction.is_misjudged() && introduction.is_released()
+    }
+
     /// The round is on.
     pub(super) fn release(&mut self, id: IntroductionId) {
         self.turn(id, Phase::Released);
@@ -361,7 +399,7 @@ impl Introductions {
         let Some(introduction) = self.all.get_mut(&id) else { return };
         introduction.round += 1;
         debug_assert!(introduction.round <= limits::ROUNDS);
-        introduction.plan = plan;
+        introduction.course.plan = plan;
         for (role, source) in ROLES.into_iter().zip(sources) {
             let side = introduction.side_mut(role);
             *side = Side::new(side.session, source);

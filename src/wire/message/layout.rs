@@ -284,6 +284,8 @@ impl Release {
             out.put_address(relay);
         }
         out.put_bool(self.hopeful);
+        out.put_bool(self.brief);
+        out.put_bool(self.yields);
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -322,6 +324,8 @@ impl Release {
                 false => None,
             },
             hopeful: r.bool("hopeful")?,
+            brief: r.bool("brief")?,
+            yields: r.bool("yields")?,
         })
     }
 }
@@ -580,6 +584,7 @@ impl RoundResult {
             Self::Connected => 0,
             Self::Failed => 1,
             Self::GivenUp => 2,
+            Self::Relayed => 3,
         }
     }
 
@@ -588,6 +593,7 @@ impl RoundResult {
             0 => Ok(Self::Connected),
             1 => Ok(Self::Failed),
             2 => Ok(Self::GivenUp),
+            3 => Ok(Self::Relayed),
             _ => Err(DecodeError::Invalid("result")),
         }
     }

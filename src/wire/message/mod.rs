@@ -10,7 +10,8 @@
 //! 0x12  Release    S → peer    introduction, request, round, role, delay, peer's key, its nonce,
 //!                              token, port to dial from, what its NAT has shown, its candidates,
 //!                              how many local ports dial, further ports to dial at random, the relay,
-//!                              whether there is hope of a direct connection
+//!                              whether there is hope of a direct connection, whether the round is
+//!                              brief, whether the receiver lets the other side come first
 //! 0x13  Outcome    peer → S    introduction, round, result
 //! 0x14  Cancelled  S → peer    introduction, code
 //! 0x15  Awaited    S → peer    introduction
@@ -140,6 +141,11 @@ pub struct Release {
     /// Whether a direct connection may come about, by what both NATs have shown. If not, the relay is
     /// joined at once.
     pub hopeful: bool,
+    /// Ports are guessed on either side: it shows soon whether that succeeds.
+    pub brief: bool,
+    /// Let the other side's SYN come first. Until then, dial other ports of its addresses, so that the own
+    /// NAT's filter lets its SYN in, and does not take it for one that crosses ours.
+    pub yields: bool,
 }
 
 /// Ports of one address to dial: `dials` different ones, chosen at random from `first` to `last`.
@@ -334,6 +340,8 @@ pub enum Mapping {
 pub enum RoundResult {
     /// A direct connection stands and is proved.
     Connected,
+    /// A connection through the relay is proved.
+    Relayed,
     /// No connection; the next round, please.
     Failed,
     /// The peer doesn't want the connection any more.

@@ -571,6 +571,7 @@ impl Peer {
         let leads = entry.punch.role() == Role::Controller;
         let result = match entry.punch.report().outcome {
             // The controller speaks for both.
+            Outcome::Connected(winner) if leads && winner.is_relayed() => RoundResult::Relayed,
             Outcome::Connected(_) if leads => RoundResult::Connected,
             Outcome::Failed(PunchError::Cancelled) => RoundResult::GivenUp,
             // It had no rounds whose end it could have told.
