@@ -184,6 +184,19 @@ pub const RELAY_IDLE_TIME: Duration = Duration::from_secs(2 * 3600 + 240);
 /// so the direct one is worth the wait.
 pub const RELAY_HEAD_START: Duration = Duration::from_secs(3);
 
+/// While a relayed connection lives, a direct way is searched for in the background: first after this
+/// time, …
+pub const SEARCH_PAUSE: Duration = Duration::from_secs(5);
+
+/// … and then each time after so many times the pause before, …
+pub const SEARCH_BACKOFF: u32 = 4;
+
+/// … this often in all: for seven minutes. What was in the way of the punch by chance is gone by then.
+pub const SEARCH_TRIES: u32 = 4;
+
+/// Relayed connections of one peer for which a direct way is searched for at once.
+pub const SEARCHES: usize = 16;
+
 /// Size of a relay's pipe, in bytes: the largest that Linux gives everybody
 /// (/proc/sys/fs/pipe-max-size). A segment takes a page's place in it, however short, so that this is
 /// room for [`TURN_BYTES`] of ordinary segments, which is what a pair reads at once.

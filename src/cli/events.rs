@@ -32,11 +32,13 @@ pub(crate) enum Event<'a> {
     LoggedOut { error: String, retry_in_ms: f64 },
     /// The rendezvous did not grant something.
     Refused { error: String },
-    /// A direct connection stands.
+    /// A connection stands.
     Connected(Box<Connected<'a>>),
-    /// A direct connection did not come about.
+    /// A connection did not come about.
     Failed(Box<Failed<'a>>),
-    /// A direct connection has ended.
+    /// Beside a relayed connection, a direct one has come about: the next will be direct.
+    DirectWay { peer: String, name: &'a str, report: Box<ReportJson> },
+    /// A connection has ended.
     Closed {
         connection: u64,
         peer: String,
@@ -65,6 +67,9 @@ pub(crate) struct Connected<'a> {
     name: &'a str,
     service: Option<&'a str>,
     path: &'static str,
+    /// Why it isn't direct.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_relayed: Option<String>,
     remote: SocketAddr,
     local: SocketAddr,
     /// From the request to the TCP connection.
@@ -112,6 +117,7 @@ impl<'a> Event<'a> {
             name: subject.name,
             service: subject.service,
             path: winner.path(),
+            why_relayed: winner.is_relayed().then(|| report.why_not_direct()),
             remote: winner.remote,
             local: winner.local,
             elapsed_ms: millis(winner.established_after),

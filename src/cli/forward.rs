@@ -198,7 +198,11 @@ impl Forward {
         self.connected.insert(stream, client);
         let (number, address) = (client.number, client.address);
         let took = text::time(report.elapsed);
-        session.output().say(&format!("#{number} {address}: connected in {took}"))?;
+        let how = match report.is_relayed() {
+            true => format!(", relayed because {}", report.why_not_direct()),
+            false => String::new(),
+        };
+        session.output().say(&format!("#{number} {address}: connected in {took}{how}"))?;
         log::info!("{report}");
         match JsonEvent::connected(self.wish.subject(Some(number)), report) {
             Some(event) => session.output().event(&event),

@@ -22,6 +22,8 @@ pub(crate) struct ReportJson {
     remote_mapping: &'static str,
     released_after_ms: Option<f64>,
     rounds: Vec<RoundJson>,
+    /// Whether what both NATs had shown left hope of a direct connection.
+    hopeful: bool,
     relay: Option<DialJson>,
     outcome: OutcomeJson,
     elapsed_ms: f64,
@@ -73,6 +75,7 @@ pub(crate) fn report(report: &Report) -> ReportJson {
         remote_mapping: mapping(report.remote_mapping),
         released_after_ms: report.released_after.map(millis),
         rounds: report.rounds.iter().map(round).collect(),
+        hopeful: report.hopeful,
         relay: report.relay.as_ref().map(dial),
         outcome: outcome(&report.outcome),
         elapsed_ms: millis(report.elapsed),
@@ -216,6 +219,7 @@ mod tests {
                 strays: 5,
                 accepted: 2,
             }],
+            hopeful: true,
             relay_offered: true,
             relay: None,
             outcome,
@@ -254,6 +258,7 @@ mod tests {
                     "end": "won",
                 }],
             }],
+            "hopeful": true,
             "relay": null,
             "outcome": {
                 "result": "connected",

@@ -21,7 +21,7 @@ use crate::net::peer::{Event, Options, PeerHost, Service};
 use crate::net::reactor::{Core, HostId, Reactor};
 use crate::net::sys;
 use crate::proto::peer::{self, LoginError};
-use crate::proto::punch::report;
+use crate::proto::punch::{Report, report};
 use crate::wire::message::{Allocation, Allow, Mapping, Nat};
 
 /// What a command runs with.
@@ -189,7 +189,11 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When the login is lost for good.
     pub(crate) fn announce(&mut self, event: Event) -> Result<(), Failure> {
-        let Event::Peer(event) = event else { return Ok(()) };
+        let event = match event {
+            Event::Peer(event) => event,
+            Event::DirectWay { report, .. } => return self.direct_way(&report),
+            _ => return Ok(()),
+        };
         match event {
             peer::Event::LoggedIn { observed, text } => self.logged_in(observed, &text),
             peer::Event::LoggedOut { error, retry_in } => self.logged_out(error, retry_in),
@@ -248,6 +252,20 @@ impl<'a> Session<'a> {
             }
         }
         self.output().event(&events::Event::Mapping { mapping, allocation })
+    }
+
+    fn direct_way(&self, report: &Report) -> Result<(), Failure> {
+        let named = self.context.book.named(report.peer);
+        self.output().say(&format!(
+            "{}: a direct way has opened; this connection stays relayed, the next will be direct",
+            named.name
+        ))?;
+        log::info!("{report}");
+        self.output().event(&events::Event::DirectWay {
+            peer: report.peer.to_string(),
+            name: &named.name,
+            report: Box::new(report_json::report(report)),
+        })
     }
 
     fn presence(&self, peer: PeerId, online: bool, room: &str) -> Result<(), Failure> {

@@ -36,6 +36,7 @@ mod wan;
 
 mod behaviour;
 mod checks;
+mod direct_way;
 mod faults;
 mod forward;
 mod matrix;

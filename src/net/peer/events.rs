@@ -55,6 +55,14 @@ pub enum Event {
         /// How it came about.
         report: Box<Report>,
     },
+    /// Beside this relayed stream, a direct connection has come about. The stream stays relayed; the next
+    /// one is direct at once.
+    DirectWay {
+        /// The relayed stream.
+        stream: StreamId,
+        /// How the direct connection came about.
+        report: Box<Report>,
+    },
     /// The service at the other end is there.
     Opened(StreamId),
     /// The application's end has something to read, or has reached the end.
@@ -130,6 +138,9 @@ impl PeerHost {
             return self.events.push_back(Event::Peer(event));
         };
         let stream = self.won.remove(&punch);
+        if self.end_search(core, punch, stream, &report) {
+            return;
+        }
         let connected = matches!(report.outcome, Outcome::Connected(_));
         match self.wanted.remove(&punch) {
             Some(wanted) if !connected => {
@@ -142,6 +153,7 @@ impl PeerHost {
             }
             None => match stream {
                 Some(stream) if report.role == crate::wire::message::Role::Controller => {
+                    self.search_if_relayed(stream, &report);
                     self.events.push_back(Event::Connected { punch, stream, report });
                     self.start_partner(core, stream);
                 }

@@ -5,9 +5,11 @@
 //! holes       fresh ports, and probes
 //! paths       dials and accepted connections, until one is proved
 //! relay       the way through S, until it is a path
+//! direct_way  … and whether a direct one opens after all
 //! streams     the proved connections, and the local sockets that they are pumped to
 //! ```
 
+mod direct_way;
 mod events;
 mod holes;
 mod local;
@@ -25,6 +27,7 @@ use mio::Token;
 use mio::net::{TcpListener, TcpStream};
 use slab::Slab;
 
+use self::direct_way::Search;
 pub use self::events::{Event, StreamEnd, StreamError, StreamId};
 use self::holes::{HoleSockets, ProbeLink};
 use self::local::Local;
@@ -128,6 +131,8 @@ enum Due {
     Unclaimed(usize),
     /// A closed stream must be delivered.
     Linger(usize),
+    /// A direct way is searched for, beside this relayed stream.
+    Search(StreamId),
 }
 
 /// A peer in a reactor.
@@ -154,6 +159,9 @@ pub struct PeerHost {
     unclaimed: BTreeSet<(Instant, usize)>,
     wanted: HashMap<PunchId, Wanted>,
     won: HashMap<PunchId, StreamId>,
+    /// Relayed streams beside which a direct way is searched for, and the punches that do it.
+    searches: HashMap<StreamId, Search>,
+    searching: HashMap<PunchId, StreamId>,
     streams: HashMap<StreamId, usize>,
     last_stream: u64,
     timers: Timers<Due>,
@@ -189,6 +197,8 @@ impl PeerHost {
             unclaimed: BTreeSet::new(),
             wanted: HashMap::new(),
             won: HashMap::new(),
+            searches: HashMap::new(),
+            searching: HashMap::new(),
             streams: HashMap::new(),
             last_stream: 0,
             timers: Timers::new(),
@@ -269,6 +279,7 @@ impl PeerHost {
             match due {
                 Due::Unclaimed(key) => self.expire_unclaimed(core, key, at),
                 Due::Linger(key) => self.expire_linger(core, key),
+                Due::Search(stream) => self.expire_search(core, stream, now),
             }
         }
         self.drain(core);

@@ -150,6 +150,8 @@ pub struct Punch {
     role: Role,
     phase: Phase,
     round: u8,
+    /// This round guesses ports: that it is over soon says nothing about the next.
+    guesses: bool,
     started: Instant,
     own: OwnAddresses,
     /// What a delayed release will dial.
@@ -189,6 +191,7 @@ impl Punch {
             role,
             phase: Phase::Waiting,
             round: 0,
+            guesses: false,
             started: now,
             own: OwnAddresses::default(),
             held: Vec::new(),
@@ -210,6 +213,7 @@ impl Punch {
                 mapping,
                 remote_mapping: Mapping::Unknown,
                 rounds: Vec::new(),
+                hopeful: true,
                 relay_offered: false,
                 relay: None,
                 outcome: Outcome::Pending,
@@ -276,7 +280,9 @@ impl Punch {
         self.report.released_after.get_or_insert(after);
         self.report.introduction = Some(release.introduction);
         self.report.remote_mapping = release.nat.mapping;
+        self.report.hopeful = release.hopeful;
         self.round = release.round;
+        self.guesses = release.brief;
         self.own = own;
         self.close_strays();
         if self.relay_only() {
@@ -547,18 +553,14 @@ impl Punch {
             self.timers.set(now + limits::PROOF_TIME / 4, Due::RoundEnd(round));
             return;
         }
-        if round > 1 {
-            // No need of a head start any more.
-            self.join_relay(now);
+        if round < limits::ROUNDS {
+            self.actions.push_back(Action::RoundOver(round));
+            return self.enter(Phase::Waiting, "round over");
         }
-        if round >= limits::ROUNDS && self.waits_for_relay() {
-            return;
-        }
-        self.actions.push_back(Action::RoundOver(round));
-        if round >= limits::ROUNDS {
+        self.join_relay(now);
+        if !self.waits_for_relay() {
+            self.actions.push_back(Action::RoundOver(round));
             self.end(Outcome::Failed(PunchError::NoConnection), now);
-        } else {
-            self.enter(Phase::Waiting, "round over");
         }
     }
 
@@ -571,6 +573,10 @@ impl Punch {
             && self.targets.iter().all(|target| target.round != round || target.is_given_up());
         // Without a single candidate the other side may still reach us.
         if hopeless && self.targets.iter().any(|target| target.round == round) {
+            if round > 1 && !self.guesses {
+                // Twice there was nothing to hope for: no need of a head start any more.
+                self.join_relay(now);
+            }
             self.end_round(round, now);
         }
     }

@@ -27,6 +27,8 @@ pub struct Report {
     pub remote_mapping: Mapping,
     /// The rounds, in order.
     pub rounds: Vec<RoundReport>,
+    /// Whether what both NATs had shown left hope of a direct connection.
+    pub hopeful: bool,
     /// Whether the rendezvous relays.
     pub relay_offered: bool,
     /// The dial of the relay, if there was one.
@@ -243,6 +245,9 @@ impl Report {
     pub fn why_not_direct(&self) -> String {
         if self.preference == Preference::RelayOnly {
             return "that was asked for".to_owned();
+        }
+        if !self.hopeful {
+            return "by what both NATs have shown, no port can be aimed at".to_owned();
         }
         // The last word on each address.
         let dials: BTreeMap<_, _> = self

@@ -271,6 +271,15 @@ impl PeerHost {
         self.linger(key);
     }
 
+    /// A connection that has shown that it works, and that the application doesn't know.
+    pub(super) fn finish_unseen(&mut self, core: &mut Core, id: StreamId) {
+        let Some(key) = self.streams.remove(&id) else { return };
+        if let Some(direct) = self.direct(key) {
+            direct.partner = Partner::Nothing;
+        }
+        self.send_fin(core, key);
+    }
+
     // ---- records in ----
 
     pub(super) fn take_record(&mut self, core: &mut Core, key: usize, body: &mut [u8]) {
