@@ -65,6 +65,21 @@ impl PeerHost {
         }
     }
 
+    /// Closes the probes that nobody waits for any more.
+    pub(super) fn close_probes(&mut self, core: &mut Core) {
+        let looks = |sock: &Sock| match sock {
+            Sock::Probe(probe) => {
+                matches!(probe.purpose, ProbePurpose::Main | ProbePurpose::Fresh(_))
+            }
+            _ => false,
+        };
+        let found = self.socks.iter().filter(|(_, sock)| looks(sock));
+        let keys: Vec<_> = found.map(|(key, _)| key).collect();
+        for key in keys {
+            self.drop_sock(core, key);
+        }
+    }
+
     /// Opens a fresh port: the listener first, so that whoever learns of the hole finds it there.
     pub(super) fn open_hole(&mut self, core: &mut Core, tag: u64, to: SocketAddr, beside: u8) {
         if let Err(error) = self.try_open_hole(core, tag, to, beside) {

@@ -317,6 +317,7 @@ impl PeerHost {
                 Action::Send(message) => self.send_main(core, &message),
                 Action::ProbeMain { to } => self.probe_main(core, to),
                 Action::ProbeFresh { index, to } => self.probe_fresh(core, index, to),
+                Action::CloseProbes => self.close_probes(core),
                 Action::OpenHole { tag, to, beside } => self.open_hole(core, tag, to, beside),
                 Action::ProbeHole { tag } => self.probe_hole(core, tag),
                 Action::CloseHole { tag } => self.close_hole(core, tag),

@@ -74,26 +74,38 @@ pub struct Given {
 /// connections may lie in between.
 const LONGEST_STEP: i32 = 128;
 
-/// Steps all in one direction, short ones, are a sequence, in which the shortest step is the delta. The
+/// Connections of others that lie between two of ours on average, and still leave a sequence. The probes go
+/// out at once: more than these would mean hundreds a second.
+const FOREIGN_BETWEEN: i32 = 8;
+
+/// Steps all in one direction, short ones, are a sequence, whose delta is what all steps are multiples of. The
 /// SYNs of parallel probes may overtake each other, so the ports are put in order first; a random NAT
-/// doesn't give ports so close together.
+/// doesn't give ports so close together, and those of a block are in no step.
 fn sequential_delta(given: &[Given]) -> Option<i16> {
     let mut ports: Vec<i32> = given.iter().map(|given| i32::from(given.mapped)).collect();
     let upward = ports.windows(2).filter(|pair| pair[1] > pair[0]).count();
     let downward = ports.windows(2).filter(|pair| pair[1] < pair[0]).count();
     ports.sort_unstable();
-    let steps: Vec<i32> = ports.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let shortest = steps.iter().copied().min().filter(|step| *step > 0)?;
-    let is_short = |step: &i32| *step <= LONGEST_STEP.max(8 * shortest);
-    // A wrap-around leaves one long step.
-    let long = steps.iter().filter(|step| !is_short(step)).count();
+    let mut steps: Vec<i32> = ports.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    steps.sort_unstable();
     // Some may have been overtaken, and one step wraps around.
     let out_of_order = upward.min(downward);
-    if long > 1 || shortest > LONGEST_STEP / 2 || out_of_order > (steps.len() / 4).max(1) {
+    if out_of_order > (steps.len() / 4).max(1) {
         return None;
     }
-    let delta = shortest as i16;
+    // A wrap-around leaves one long step.
+    steps.pop_if(|longest| *longest > LONGEST_STEP);
+    let delta = steps.iter().copied().fold(0, greatest_common_divisor);
+    let is_close = steps.iter().sum::<i32>() <= FOREIGN_BETWEEN * delta * steps.len() as i32;
+    if steps.first() == Some(&0) || delta == 0 || delta > LONGEST_STEP / 2 || !is_close {
+        return None;
+    }
+    let delta = delta as i16;
     Some(if upward >= downward { delta } else { -delta })
+}
+
+fn greatest_common_divisor(one: i32, other: i32) -> i32 {
+    if other == 0 { one } else { greatest_common_divisor(other, one % other) }
 }
 
 /// Carrier NATs assign blocks whose size is a power of two, aligned to it (RFC 7422, RFC 6888 REQ-14).
@@ -190,6 +202,7 @@ mod tests {
         let up = Allocation::Sequential { delta: 1, busy: 0 };
         assert_eq!(allocation(&[7000, 7001, 7002, 7003]), up);
         assert_eq!(allocation(&[7000, 7001, 7005, 7006, 7012]), up);
+        assert_eq!(allocation(&[7000, 7002, 7005, 7009, 7011, 7014]), up, "one between each two");
         assert_eq!(allocation(&[7000, 7002, 7001, 7003]), up, "overtaken on the way");
         assert_eq!(allocation(&[65_534, 65_535, 1024, 1025]), up, "it wraps around");
         assert_eq!(
@@ -223,6 +236,18 @@ mod tests {
             .filter(|_| {
                 let ports: Vec<u16> = (0..9).map(|_| random.u16(1024..)).collect();
                 allocation(&ports) != Allocation::Random
+            })
+            .count();
+        assert!(wrong <= 2, "{wrong} of 10,000");
+    }
+
+    #[test]
+    fn random_ports_of_a_block_are_hardly_ever_taken_for_a_sequence() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let wrong = (0..10_000)
+            .filter(|_| {
+                let ports: Vec<u16> = (0..9).map(|_| random.u16(20_480..21_504)).collect();
+                matches!(allocation(&ports), Allocation::Sequential { .. })
             })
             .count();
         assert!(wrong <= 2, "{wrong} of 10,000");

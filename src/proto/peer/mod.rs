@@ -72,6 +72,9 @@ pub enum Action {
         /// The hole endpoint of S.
         to: SocketAddr,
     },
+    /// Close the probes of the main port and of fresh ones: the login that they were for is over, and so is
+    /// the use of their answers. A rendezvous that lost its power would never answer.
+    CloseProbes,
     /// Open a fresh local port that listens, and a hole connection from it that stays open.
     OpenHole {
         /// Its name; goes into the probe.
@@ -382,6 +385,7 @@ impl Peer {
         if self.state != State::Stopped {
             self.enter(State::Stopped, "stopped");
             self.actions.push_back(Action::CloseMain);
+            self.take_back_probes();
             self.settle(now);
         }
     }
@@ -466,6 +470,7 @@ impl Peer {
         self.clear_login_deadline();
         self.forget_requests();
         self.close_spare_holes();
+        self.take_back_probes();
         let retry_in = (self.config.reconnect && !error.is_final()).then(|| self.backoff());
         match retry_in {
             Some(delay) => {

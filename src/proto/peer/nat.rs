@@ -51,6 +51,14 @@ impl Peer {
         }
     }
 
+    /// Those that are still out belong to a login that is over: a late answer must not count for the next.
+    pub(super) fn take_back_probes(&mut self) {
+        if self.main.probes_out > 0 {
+            self.main.probes_out = 0;
+            self.actions.push_back(Action::CloseProbes);
+        }
+    }
+
     fn learn_mapping(&mut self) {
         let main = &self.main;
         let mapping = classify_mapping(&main.observations, main.local_port, &main.hosts);
@@ -63,12 +71,17 @@ impl Peer {
         }
     }
 
-    /// The mapping depends on the destination: which ports does the NAT hand out?
+    /// The mapping depends on the destination: which ports does the NAT hand out? The probes go to all
+    /// addresses of S by turns: a NAT that counts for each address (RFC 6056 §3.3.3) is no sequence that
+    /// others could foresee.
     fn probe_allocation(&mut self) {
-        let Some(to) = self.hole_endpoint() else { return self.tell_nat() };
+        let addresses = self.hole_addresses();
+        if addresses.is_empty() {
+            return self.tell_nat();
+        }
         self.main.given = vec![None; ALLOCATION_PROBES];
         self.main.probes_out = ALLOCATION_PROBES;
-        for index in 0..ALLOCATION_PROBES {
+        for (index, to) in (0..ALLOCATION_PROBES).zip(addresses.into_iter().cycle()) {
             self.actions.push_back(Action::ProbeFresh { index, to });
         }
     }
@@ -107,6 +120,18 @@ impl Peer {
         let reachable = endpoint.is_ipv4() == server.is_ipv4()
             || self.main.hosts.iter().any(|host| host.is_ipv4() == endpoint.is_ipv4());
         reachable.then_some(endpoint)
+    }
+
+    /// One hole endpoint at each address of S, of the family in which S sees us.
+    fn hole_addresses(&self) -> Vec<SocketAddr> {
+        let mut found: Vec<SocketAddr> = Vec::new();
+        for hole in self.hole_endpoints() {
+            let same_family = self.main.server.is_some_and(|s| s.is_ipv4() == hole.is_ipv4());
+            if same_family && found.iter().all(|other| other.ip() != hole.ip()) {
+                found.push(hole);
+            }
+        }
+        found
     }
 
     /// The hole endpoint for fresh holes: of the family in which S sees us.

@@ -88,11 +88,15 @@ impl Bench {
     }
 
     fn welcome(&mut self) {
+        self.welcome_with(&["0.0.0.0:8000", "0.0.0.0:8001"]);
+    }
+
+    fn welcome_with(&mut self, holes: &[&str]) {
         let welcome = Welcome {
             id: PeerId::from_bytes([1; 15]),
             observed: "198.51.100.7:1000".parse().unwrap(),
             token: [5; 16],
-            holes: vec!["0.0.0.0:8000".parse().unwrap(), "0.0.0.0:8001".parse().unwrap()],
+            holes: holes.iter().map(|hole| hole.parse().unwrap()).collect(),
             text: String::new(),
         };
         self.hear(Message::Welcome(welcome));
@@ -174,6 +178,44 @@ fn the_login_looks_at_its_own_nat_and_says_what_it_saw() {
         bench.sent()[..],
         [Message::Update { nat: Nat { mapping: Mapping::EndpointIndependent, .. }, .. }]
     ));
+}
+
+#[test]
+fn fresh_probes_go_to_all_addresses_of_the_rendezvous() {
+    let mut bench = bench(|_| {});
+    bench.authenticate();
+    let holes = ["0.0.0.0:8000", "0.0.0.0:8001", "192.0.2.2:8000"];
+    bench.welcome_with(&holes);
+    let mains = bench.actions().into_iter().filter_map(|action| match action {
+        Action::ProbeMain { to } => Some(to),
+        _ => None,
+    });
+    for (port, to) in (7..).zip(mains.collect::<Vec<_>>()) {
+        let mapped = SocketAddr::new("198.51.100.7".parse().unwrap(), port);
+        bench.peer.handle_main_probe(to, Some(mapped));
+    }
+    let to: Vec<_> = bench
+        .actions()
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::ProbeFresh { to, .. } => Some(to.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(to.len(), 9);
+    assert_eq!(to[..3], ["192.0.2.1:8000", "192.0.2.2:8000", "192.0.2.1:8000"]);
+}
+
+#[test]
+fn probes_of_a_lost_login_are_closed() {
+    let mut bench = bench(|_| {});
+    bench.authenticate();
+    bench.welcome();
+    bench.actions();
+    bench.peer.handle_main_lost(LoginError::Lost("power cut".into()), bench.now);
+    assert_eq!(bench.actions(), [Action::CloseProbes]);
+    bench.peer.stop(bench.now);
+    assert_eq!(bench.actions(), [Action::CloseMain], "they are closed once");
 }
 
 #[test]
@@ -291,7 +333,7 @@ fn a_lost_rendezvous_is_dialled_again_with_growing_delays_and_asked_again() {
             .expect("it is tried again");
         assert!(delay <= limits::RECONNECT_LONGEST);
         longest = longest.max(delay);
-        assert!(bench.actions().is_empty());
+        assert!(bench.actions().iter().all(|action| *action == Action::CloseProbes));
         bench.now += delay;
         bench.peer.handle_timeout(bench.now);
         assert_eq!(bench.actions(), [Action::DialMain]);
@@ -307,7 +349,7 @@ fn whoever_is_replaced_does_not_come_back() {
     let mut bench = bench(|_| {});
     bench.log_in();
     bench.hear(Message::Closing { code: ClosingCode::Replaced, text: String::new() });
-    assert_eq!(bench.actions(), [Action::CloseMain]);
+    assert_eq!(bench.actions(), [Action::CloseMain, Action::CloseProbes]);
     assert!(bench.peer.is_stopped());
     bench.pass(Duration::from_secs(600));
     assert!(bench.actions().is_empty());
