@@ -76,6 +76,7 @@
 //!     reconnect: true,
 //!     agent: "example".into(),
 //!     spare_holes: 0,
+//!     follow_network: false,
 //! };
 //! let services = HashMap::from([("chat".to_string(), Service::Application)]);
 //! let b = peer(Allow { anyone: true, peers: vec![] }, services);

@@ -220,6 +220,17 @@ pub const RECONNECT_FIRST: Duration = Duration::from_millis(250);
 /// Longest wait before a lost rendezvous is dialled again.
 pub const RECONNECT_LONGEST: Duration = Duration::from_secs(30);
 
+/// After the first word that this machine's network has changed, it is looked at after this time: an
+/// address that goes, one that comes, and its routes are one change, and belong to one look.
+pub const NETWORK_SETTLE_TIME: Duration = Duration::from_millis(300);
+
+/// From one look at this machine's network to the next at least: an interface that flaps, or a router
+/// that advertises every few seconds, makes no storm of probes and logins.
+pub const NETWORK_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Messages of the kernel about its network that are read in one turn before other sockets get theirs.
+pub const TURN_NOTICES: usize = 256;
+
 /// A request that the rendezvous does not answer fails after this time.
 pub const REQUEST_TIME: Duration = Duration::from_secs(10);
 

@@ -67,6 +67,7 @@ fn login_code(error: &LoginError) -> u8 {
         LoginError::Handshake(_) => exit::SERVER_KEY,
         LoginError::Unreachable(_)
         | LoginError::Lost(_)
+        | LoginError::NetworkChanged
         | LoginError::TimedOut
         | LoginError::Closed { .. }
         | LoginError::Protocol(_) => exit::RENDEZVOUS,

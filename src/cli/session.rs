@@ -53,6 +53,8 @@ pub(crate) enum Part {
     CallOnce,
     /// Many calls to one peer: fresh ports are kept ready for them.
     CallOften,
+    /// No calls. It hears who comes and goes.
+    Watch,
 }
 
 /// What a session offers to others.
@@ -104,9 +106,11 @@ impl<'a> Session<'a> {
         }
         let mut reactor = Reactor::new()?;
         let signals = Signals::watch(&mut reactor, &Signal::ALL)?;
+        // One call is over before a new login would help it.
+        let follow_network = !matches!(part, Part::CallOnce);
         let (offer, spare_holes) = match part {
             Part::Share(offer) => (Some(offer), 0),
-            Part::CallOnce => (None, 0),
+            Part::CallOnce | Part::Watch => (None, 0),
             Part::CallOften => (None, limits::SPARE_HOLES),
         };
         let reachable = offer.is_some();
@@ -120,6 +124,7 @@ impl<'a> Session<'a> {
             reconnect: true,
             agent: agent(),
             spare_holes,
+            follow_network,
         };
         let seed = getrandom::u64().map_err(std::io::Error::other)?;
         let host = reactor.add_peer(|core, id| PeerHost::open(core, id, options, seed));
@@ -227,10 +232,13 @@ impl<'a> Session<'a> {
     fn logged_out(&mut self, error: LoginError, retry_in: Option<Duration>) -> Result<(), Failure> {
         let failure = explain::login(&error, &self.trust);
         let Some(delay) = retry_in else { return Err(failure) };
-        let seconds = delay.as_secs_f64();
+        let next = match delay.as_secs_f64() {
+            0.0 => "logging in anew".to_owned(),
+            seconds => format!("next try in {seconds:.1} s"),
+        };
         // A connection in need of the login says so itself.
         if !self.output().is_quiet() {
-            self.output().note(&format!("{}; next try in {seconds:.1} s", failure.error));
+            self.output().note(&format!("{}; {next}", failure.error));
         }
         self.output().event(&events::Event::LoggedOut {
             error: error.to_string(),

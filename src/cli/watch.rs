@@ -10,7 +10,7 @@ use crate::limits;
 pub(crate) fn run(context: &Context, args: &WatchArgs) -> Result<(), Failure> {
     let rooms = context.settings.rooms(&args.room)?;
     let peers = watched(context, args, &rooms)?;
-    let mut session = Session::open(context, Part::CallOnce)?;
+    let mut session = Session::open(context, Part::Watch)?;
     header(context, &peers, &rooms)?;
     session.watch(peers);
     session.join(rooms);

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod interfaces;
+mod network;
 pub mod outbox;
 pub mod peer;
 pub mod reactor;

@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use slab::Slab;
 
 use super::clock;
+use super::network::{NetworkNotices, Notices};
 use super::peer::PeerHost;
 use super::rendezvous::RendezvousHost;
 use crate::limits;
@@ -25,6 +26,9 @@ use crate::proto::timers::Timers;
 const EVENTS: usize = 1024;
 
 const WAKER: Token = Token(usize::MAX);
+
+/// Of the kernel's notices that the network has changed.
+const NETWORK: Token = Token(usize::MAX - 1);
 
 /// A host in a reactor: a rendezvous or a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,6 +81,7 @@ pub struct Core {
     generation: u32,
     requeued: VecDeque<(Token, Readiness)>,
     delayed: Timers<Token>,
+    network: NetworkNotices,
     lookups: u64,
     mail: Sender<(HostId, Mail)>,
     waker: Arc<Waker>,
@@ -155,6 +160,23 @@ impl Core {
         lookup
     }
 
+    /// Has `host` told when this machine's network changes.
+    pub fn follow_network(&mut self, host: HostId) {
+        self.network.follow(&self.registry, NETWORK, host);
+    }
+
+    /// Takes [`Self::follow_network`] back.
+    pub fn unfollow_network(&mut self, host: HostId) {
+        self.network.unfollow(&self.registry, host);
+    }
+
+    fn read_network_notices(&mut self) -> Notices {
+        let mut scratch = self.take_scratch();
+        let notices = self.network.read(&mut scratch);
+        self.put_scratch(scratch);
+        notices
+    }
+
     /// The read buffer, to be put back with [`Self::put_scratch`].
     pub fn take_scratch(&mut self) -> Vec<u8> {
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -216,6 +238,7 @@ impl Reactor {
             generation: 0,
             requeued: VecDeque::new(),
             delayed: Timers::new(),
+            network: NetworkNotices::default(),
             lookups: 0,
             mail: sender,
             waker,
@@ -419,6 +442,9 @@ impl Reactor {
     }
 
     fn dispatch(&mut self, token: Token, readiness: Readiness) {
+        if token == NETWORK {
+            return self.handle_network();
+        }
         // A stale event, of a socket that is closed and whose slot may be taken again.
         let Some(slot) = self.core.slot(token) else { return };
         let (id, key) = (slot.host, slot.key);
@@ -431,6 +457,23 @@ impl Reactor {
             Host::Peer(host) => host.handle_ready(&mut self.core, key, readiness),
         }
         self.rearm(id);
+    }
+
+    /// Tells those who follow the network, once for all that has come.
+    fn handle_network(&mut self) {
+        let notices = self.core.read_network_notices();
+        if notices.more {
+            self.core.requeue(NETWORK, Readiness::READABLE);
+        }
+        if !notices.changed {
+            return;
+        }
+        for id in self.core.network.followers() {
+            if let Host::Peer(host) = &mut self.hosts[id.0 as usize].host {
+                host.handle_network_changed(&mut self.core);
+                self.rearm(id);
+            }
+        }
     }
 
     fn rearm(&mut self, id: HostId) {

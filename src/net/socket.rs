@@ -1,7 +1,7 @@
 //! Sockets as punching needs them: many on one local port, non-blocking, and honest about errors.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -59,6 +59,16 @@ pub fn dial(local_port: u16, to: SocketAddr) -> io::Result<TcpStream> {
         Err(error) => return Err(error),
     }
     Ok(TcpStream::from_std(socket.into()))
+}
+
+/// The address of ours from which the kernel would connect to another one now. Nothing is sent.
+///
+/// # Errors
+/// What connect(2) of a datagram socket says: there may be no way.
+pub fn source_address(to: SocketAddr) -> io::Result<IpAddr> {
+    let socket = UdpSocket::bind((unspecified(to), 0))?;
+    socket.connect(to)?;
+    Ok(socket.local_addr()?.ip())
 }
 
 /// What became of a dial.

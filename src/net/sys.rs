@@ -163,3 +163,41 @@ pub fn set_pipe_size(_: &impl AsFd, _: usize) -> io::Result<usize> {
 pub fn splice(_: &impl AsFd, _: &impl AsFd, _: usize) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+/// A socket on which the kernel says that addresses or IPv4 routes of this machine have changed
+/// (rtnetlink(7)). It doesn't block and isn't inherited. What is read from it need not be understood:
+/// look at the interfaces. ENOBUFS says that something was lost.
+///
+/// # Errors
+/// What socket(2) and bind(2) say; `Unsupported` where there is no netlink.
+#[cfg(target_os = "linux")]
+pub fn network_notices() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: the call takes integers alone.
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: socket has opened it, and nobody else knows it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: an all-zero sockaddr_nl is a valid one: it holds integers alone.
+    let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+    let groups = libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR | libc::RTMGRP_IPV4_ROUTE;
+    address.nl_groups = groups as u32;
+    let length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: `address` is valid for reads of `length` bytes.
+    match unsafe { libc::bind(fd, (&raw const address).cast(), length) } {
+        0 => Ok(socket),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Elsewhere nothing is noticed.
+///
+/// # Errors
+/// Always `Unsupported`.
+#[cfg(not(target_os = "linux"))]
+pub fn network_notices() -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -7,10 +7,13 @@ use crate::nat::Nat;
 use crate::peers::{Peer, Pipe, Rendezvous};
 use crate::programs::Program;
 use crate::sockets::{SOON, at};
-use crate::topology::{B, Lab};
+use crate::topology::{B, Lab, Lans};
 
 /// By when a peer must have noticed that S is gone, waited, and logged in again.
 const RETURN: Duration = Duration::from_secs(30);
+
+/// By when a peer whose address has changed must be back. Keepalive would take 80 s to notice.
+const MOVE: Duration = Duration::from_secs(10);
 
 /// By when a peer must have noticed that the other has fallen silent.
 const NOTICE: Duration = Duration::from_secs(60);
@@ -29,6 +32,49 @@ fn share_comes_back_after_the_rendezvous_crashed() {
     let (received, connected, _) = a.pipe(&b, "web").exchange(b"hello");
     assert_eq!((received, exchange.visit().received), (b"world".to_vec(), b"hello".to_vec()));
     assert_eq!(connected["path"], "direct", "{connected}");
+}
+
+#[test]
+fn share_comes_back_at_once_from_another_address() {
+    let lab = Lab::plan().between(Nat::EIM, Nat::EIM).alone().build();
+    let rendezvous = Rendezvous::start(&lab);
+    let a = Peer::new(&lab.a, &rendezvous);
+    let b = Peer::new(&lab.b, &rendezvous);
+    let service = at([127, 0, 0, 1], 8080);
+    let exchange = Exchange::start(&lab.b.namespace, service, 5, b"world".to_vec());
+    let share = b.share("web", service, &a);
+    let old = lab.b.v4.unwrap();
+    lab.b.namespace.ip(&format!(
+        "address del {old}/24 dev eth0
+        address add 10.2.1.77/24 dev eth0
+        route add default via 10.2.1.1\n"
+    ));
+    share.event("ready", MOVE);
+    let (received, connected, _) = a.pipe(&b, "web").exchange(b"hello");
+    assert_eq!((received, exchange.visit().received), (b"world".to_vec(), b"hello".to_vec()));
+    assert_eq!(connected["path"], "direct", "{connected}");
+}
+
+#[test]
+fn an_address_that_comes_is_dialled_without_a_new_login() {
+    let lab = Lab::plan().behind_one(Nat::EIM, Lans::One).build();
+    let rendezvous = Rendezvous::start(&lab);
+    let a = Peer::new(&lab.a, &rendezvous);
+    let b = Peer::new(&lab.b, &rendezvous);
+    let service = at([127, 0, 0, 1], 8080);
+    let exchange = Exchange::start(&lab.b.namespace, service, 5, b"world".to_vec());
+    let share = b.share("web", service, &a);
+    share.event("mapping", SOON);
+    lab.b.namespace.ip("address add 10.1.1.77/24 dev eth0\n");
+    // Its NAT is looked at again, and S is told: the login goes on.
+    let next = share.event_of(&["mapping", "logged_out", "ready"], SOON).unwrap();
+    assert_eq!(next["event"], "mapping", "{next}");
+    let (received, connected, _) = a.pipe(&b, "web").exchange(b"hello");
+    assert_eq!((received, exchange.visit().received), (b"world".to_vec(), b"hello".to_vec()));
+    let dials = connected["report"]["rounds"][0]["dials"].as_array().unwrap();
+    let to_the_new =
+        |dial: &serde_json::Value| dial["to"].as_str().unwrap().starts_with("10.1.1.77:");
+    assert!(dials.iter().any(to_the_new), "{connected}");
 }
 
 #[test]

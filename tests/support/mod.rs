@@ -85,6 +85,7 @@ impl World {
             reconnect: true,
             agent: "test".into(),
             spare_holes: 0,
+            follow_network: false,
         };
         change(&mut options);
         let id = PeerId::of(options.key.public());

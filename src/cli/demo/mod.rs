@@ -133,6 +133,7 @@ impl Demo {
             reconnect: false,
             agent: agent(),
             spare_holes: 0,
+            follow_network: false,
         };
         let seed = getrandom::u64().map_err(std::io::Error::other)?;
         let host = self.reactor.add_peer(|core, id| PeerHost::open(core, id, options, seed));

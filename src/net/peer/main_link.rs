@@ -15,6 +15,7 @@ use crate::wire::message::{Message, Nonce, Port};
 use crate::wire::noise::{Channel, ClientHandshake, NoiseError};
 
 use super::events::Event;
+use super::network::Origin;
 
 /// Ports that are tried until one is free in both families.
 const PORT_TRIES: u32 = 16;
@@ -29,6 +30,7 @@ pub(super) struct MainPort {
 pub(super) struct MainLink {
     pub(super) wire: Wire,
     server: SocketAddr,
+    pub(super) origin: Origin,
     stage: Stage,
 }
 
@@ -107,10 +109,11 @@ impl PeerHost {
 
     fn dial_server(&mut self, core: &mut Core, server: SocketAddr) -> io::Result<usize> {
         let number = self.open_main_port(core, server);
+        let origin = Origin::of(server);
         let stream = socket::dial(number, server)?;
         self.add_stream(core, stream, |stream, token| {
             let wire = Wire::new(stream, token);
-            Sock::Main(Box::new(MainLink { wire, server, stage: Stage::Connecting }))
+            Sock::Main(Box::new(MainLink { wire, server, origin, stage: Stage::Connecting }))
         })
     }
 
@@ -145,6 +148,12 @@ impl PeerHost {
         if let Some(key) = self.main.take() {
             self.drop_sock(core, key);
         }
+    }
+
+    /// Closes the main connection, and the probes that belong to it.
+    pub(super) fn leave_main(&mut self, core: &mut Core) {
+        self.close_main(core);
+        self.close_nat_probes(core);
     }
 
     // ---- events ----
@@ -189,7 +198,7 @@ impl PeerHost {
     }
 
     fn lose_main(&mut self, core: &mut Core, error: LoginError) {
-        self.close_main(core);
+        self.leave_main(core);
         self.machine.handle_main_lost(error, clock::now());
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! main_link   the login, and the listeners on its port
+//! network     what becomes of the login when this machine's network changes
 //! holes       fresh ports, and probes
 //! paths       dials and accepted connections, until one is proved
 //! relay       the way through S, until it is a path
@@ -14,6 +15,7 @@ mod events;
 mod holes;
 mod local;
 mod main_link;
+mod network;
 mod paths;
 mod relay;
 mod streams;
@@ -68,6 +70,10 @@ pub struct Options {
     pub agent: String,
     /// Holes to keep ready once one was needed; see [`Config::spare_holes`].
     pub spare_holes: usize,
+    /// Whether changes of this machine's network are noticed at once, with one socket for all peers of a
+    /// reactor. Otherwise, and where the system has no such notices, a login that the old network takes
+    /// with it ends by keepalive. For who stays logged in.
+    pub follow_network: bool,
 }
 
 /// What a peer does with a stream that an allowed peer opens.
@@ -205,6 +211,9 @@ impl PeerHost {
             events: VecDeque::new(),
             assembly: Vec::new(),
         };
+        if host.options.follow_network {
+            core.follow_network(id);
+        }
         host.machine.start(clock::now());
         host.drain(core);
         host
@@ -313,7 +322,8 @@ impl PeerHost {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::DialMain => self.dial_main(core),
-                Action::CloseMain => self.close_main(core),
+                Action::CloseMain => self.leave_main(core),
+                Action::LookAtNetwork => self.look_at_network(),
                 Action::Send(message) => self.send_main(core, &message),
                 Action::ProbeMain { to } => self.probe_main(core, to),
                 Action::ProbeFresh { index, to } => self.probe_fresh(core, index, to),
@@ -407,6 +417,7 @@ impl PeerHost {
         for key in keys {
             self.drop_sock(core, key);
         }
+        core.unfollow_network(self.id);
     }
 
     fn handle_listener_ready(&mut self, core: &mut Core, key: usize) {

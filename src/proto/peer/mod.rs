@@ -9,16 +9,20 @@
 //!
 //! Requests go out as soon as the channel is authenticated: they needn't wait for the welcome.
 
+mod error;
 mod holes;
 mod nat;
+mod network;
 mod punches;
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+pub use self::error::LoginError;
 use self::holes::Holes;
+pub use self::network::Network;
+use self::network::NetworkWatch;
 pub use self::punches::PunchId;
 use self::punches::Punches;
 use crate::identity::PeerId;
@@ -27,7 +31,7 @@ use crate::proto::nat::{Given, Observation};
 use crate::proto::punch::{self, Report};
 use crate::proto::timers::Timers;
 use crate::wire::message::{Allow, Login, Message, Nat, Nonce, Welcome};
-use crate::wire::refusal::{ClosingCode, RefusalCode};
+use crate::wire::refusal::RefusalCode;
 
 /// What a peer is, and how it behaves.
 #[derive(Clone, Debug)]
@@ -56,8 +60,10 @@ pub enum Action {
     /// Connect to the rendezvous from a fresh local port that also listens, and shake hands. Then
     /// [`Peer::handle_channel`], or [`Peer::handle_main_lost`].
     DialMain,
-    /// Close the main connection.
+    /// Close the main connection, and the probes that show how its NAT maps.
     CloseMain,
+    /// Look at this machine's network, and say what is there: [`Peer::handle_network`].
+    LookAtNetwork,
     /// Send a message over the main connection.
     Send(Message),
     /// Probe from the main connection's local port.
@@ -163,63 +169,6 @@ pub enum Event {
     },
 }
 
-/// Why there is no login.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LoginError {
-    /// The name of the rendezvous can't be resolved, or its address can't be reached.
-    Unreachable(String),
-    /// The connection was lost.
-    Lost(String),
-    /// It took longer than [`limits::LOGIN_TIME`].
-    TimedOut,
-    /// The handshake failed.
-    Handshake(crate::wire::noise::NoiseError),
-    /// S closed the session.
-    Closed {
-        /// Why.
-        code: ClosingCode,
-        /// The same for a person; may be empty.
-        text: String,
-    },
-    /// S broke the protocol.
-    Protocol(String),
-}
-
-impl LoginError {
-    /// Whether trying again is of no use.
-    pub fn is_final(&self) -> bool {
-        use crate::wire::noise::NoiseError;
-        match self {
-            Self::Closed { code, .. } => *code == ClosingCode::Replaced,
-            Self::Handshake(error) => matches!(
-                error,
-                NoiseError::WrongKey { .. }
-                    | NoiseError::NotGimlet
-                    | NoiseError::Version { .. }
-                    | NoiseError::Refused { code: RefusalCode::Version, .. }
-            ),
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for LoginError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable(why) => write!(f, "the rendezvous can't be reached: {why}"),
-            Self::Lost(why) => write!(f, "the connection to the rendezvous was lost: {why}"),
-            Self::TimedOut => f.write_str("the rendezvous did not answer in time"),
-            Self::Handshake(error) => write!(f, "the login failed: {error}"),
-            Self::Closed { code, text } if text.is_empty() => code.fmt(f),
-            Self::Closed { text, .. } => f.write_str(text),
-            Self::Protocol(why) => write!(f, "the rendezvous broke the protocol: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for LoginError {}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Idle,
@@ -234,6 +183,8 @@ enum State {
 enum Due {
     Login,
     Reconnect,
+    Network,
+    Stale,
     Punch(PunchId),
     Request(PunchId),
     HoleProbe(u64),
@@ -254,6 +205,10 @@ struct Main {
     /// What the probes from fresh ports have shown, in the order in which they went out.
     given: Vec<Option<Given>>,
     probes_out: usize,
+    /// They are to be sent again when these are in.
+    probe_again: bool,
+    /// What S knows of our NAT and our addresses, as the message that says so.
+    told: Option<Message>,
 }
 
 /// The machine of one peer.
@@ -271,11 +226,14 @@ pub struct Peer {
     nat: Nat,
     /// Where routers map the main port because they were asked to.
     mapped: Vec<SocketAddr>,
+    network: NetworkWatch,
     /// Handshakes so far: the number of the current login.
     logins: u64,
     /// Failed logins since the last good one.
     failures: u32,
     login_deadline: Option<Instant>,
+    /// When a lost rendezvous is dialled again.
+    reconnect_at: Option<Instant>,
     watched: Vec<PeerId>,
     rooms: Vec<String>,
     punches: Punches,
@@ -296,9 +254,11 @@ impl Peer {
             main: Main::default(),
             nat: Nat::default(),
             mapped: Vec::new(),
+            network: NetworkWatch::default(),
             logins: 0,
             failures: 0,
             login_deadline: None,
+            reconnect_at: None,
             watched: Vec::new(),
             rooms: Vec::new(),
             punches: Punches::default(),
@@ -333,6 +293,11 @@ impl Peer {
         self.nat
     }
 
+    /// The addresses of this machine, as of the login or the last look at its network.
+    pub fn hosts(&self) -> &[IpAddr] {
+        &self.main.hosts
+    }
+
     /// How many punches are in progress.
     pub fn punches(&self) -> usize {
         self.punches.len()
@@ -355,7 +320,14 @@ impl Peer {
 
     /// What to say at login. `nonce` is new and unguessable each time.
     pub fn login(&mut self, local_port: u16, hosts: Vec<IpAddr>, nonce: Nonce) -> Login {
+        self.begin_on_network(&hosts);
         self.main = Main { local_port, nonce, hosts: hosts.clone(), ..Main::default() };
+        self.main.told = Some(Message::Update {
+            nat: self.nat,
+            hosts: hosts.clone(),
+            mapped: Vec::new(),
+            pool: Vec::new(),
+        });
         self.logins += 1;
         self.punches.forget_introductions();
         // The new main port has been used with nobody.
@@ -367,7 +339,7 @@ impl Peer {
             hosts,
             allow: self.config.allow.clone(),
             agent: self.config.agent.clone(),
-            nat: Nat::default(),
+            nat: self.nat,
         }
     }
 
@@ -471,10 +443,11 @@ impl Peer {
         self.forget_requests();
         self.close_spare_holes();
         self.take_back_probes();
-        let retry_in = (self.config.reconnect && !error.is_final()).then(|| self.backoff());
+        let retry_in = (self.config.reconnect && !error.is_final()).then(|| self.backoff(&error));
         match retry_in {
             Some(delay) => {
                 self.enter(State::Offline, "lost");
+                self.reconnect_at = Some(now + delay);
                 self.timers.set(now + delay, Due::Reconnect);
             }
             None => self.enter(State::Stopped, "lost for good"),
@@ -493,6 +466,8 @@ impl Peer {
                     self.handle_main_lost(LoginError::TimedOut, now);
                 }
                 Due::Reconnect => self.dial(now),
+                Due::Network => self.look_at_network(now),
+                Due::Stale => self.leave_network(now),
                 Due::Punch(punch) => self.expire_punch(punch, at, now),
                 Due::Request(punch) => self.expire_request(punch, now),
                 Due::HoleProbe(tag) => self.actions.push_back(Action::ProbeHole { tag }),
@@ -529,6 +504,9 @@ impl Peer {
             return;
         }
         self.enter(State::Connecting, "dial");
+        if let Some(at) = self.reconnect_at.take() {
+            self.timers.clear(at, Due::Reconnect);
+        }
         let deadline = now + limits::LOGIN_TIME;
         self.login_deadline = Some(deadline);
         self.timers.set(deadline, Due::Login);
@@ -545,12 +523,16 @@ impl Peer {
         self.main.observed = Some(welcome.observed);
         self.events
             .push_back(Event::LoggedIn { observed: welcome.observed, text: welcome.text.clone() });
+        self.arrive_from(welcome.observed);
         self.main.welcome = Some(welcome);
         self.probe_mapping();
         self.ask_for_waiting(now);
     }
 
-    fn backoff(&mut self) -> Duration {
+    fn backoff(&mut self, error: &LoginError) -> Duration {
+        if *error == LoginError::NetworkChanged {
+            return Duration::ZERO;
+        }
         let doubled = limits::RECONNECT_FIRST * 2u32.pow(self.failures.min(10));
         self.failures += 1;
         let longest = doubled.min(limits::RECONNECT_LONGEST).as_millis() as u64;

@@ -60,6 +60,9 @@ impl Peer {
     }
 
     fn learn_mapping(&mut self) {
+        if self.is_asked_again() || !self.confirm_network() {
+            return;
+        }
         let main = &self.main;
         let mapping = classify_mapping(&main.observations, main.local_port, &main.hosts);
         self.nat = Nat { mapping, ..Nat::default() };
@@ -69,6 +72,15 @@ impl Peer {
         } else {
             self.probe_allocation();
         }
+    }
+
+    /// The network has changed while the probes were out: they begin anew.
+    fn is_asked_again(&mut self) -> bool {
+        let again = std::mem::take(&mut self.main.probe_again);
+        if again {
+            self.probe_mapping();
+        }
+        again
     }
 
     /// The mapping depends on the destination: which ports does the NAT hand out? The probes go to all
@@ -87,17 +99,26 @@ impl Peer {
     }
 
     fn learn_allocation(&mut self) {
+        if self.is_asked_again() {
+            return;
+        }
         let given: Vec<Given> = self.main.given.iter().copied().flatten().collect();
         self.nat.allocation = classify_allocation(&given);
         self.events.push_back(Event::NatKnown(self.nat));
         self.tell_nat();
     }
 
-    fn tell_nat(&mut self) {
-        if self.nat != Nat::default() && self.is_logged_in() {
-            let hosts = self.main.hosts.clone();
-            let (mapped, pool) = (self.mapped.clone(), Vec::new());
-            self.send(Message::Update { nat: self.nat, hosts, mapped, pool });
+    /// Tells S what it doesn't know yet.
+    pub(super) fn tell_nat(&mut self) {
+        let update = Message::Update {
+            nat: self.nat,
+            hosts: self.main.hosts.clone(),
+            mapped: self.mapped.clone(),
+            pool: Vec::new(),
+        };
+        if self.is_logged_in() && self.main.told.as_ref() != Some(&update) {
+            self.main.told = Some(update.clone());
+            self.send(update);
         }
     }
 

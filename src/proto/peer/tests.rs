@@ -9,6 +9,9 @@ use crate::wire::message::{
     Token,
 };
 use crate::wire::noise::NoiseError;
+use crate::wire::refusal::ClosingCode;
+
+mod network;
 
 const NONCE: Nonce = [9; 16];
 
@@ -88,13 +91,21 @@ impl Bench {
     }
 
     fn welcome(&mut self) {
-        self.welcome_with(&["0.0.0.0:8000", "0.0.0.0:8001"]);
+        self.welcome_as("198.51.100.7:1000", &["0.0.0.0:8000", "0.0.0.0:8001"]);
+    }
+
+    fn welcome_from(&mut self, observed: &str) {
+        self.welcome_as(observed, &["0.0.0.0:8000", "0.0.0.0:8001"]);
     }
 
     fn welcome_with(&mut self, holes: &[&str]) {
+        self.welcome_as("198.51.100.7:1000", holes);
+    }
+
+    fn welcome_as(&mut self, observed: &str, holes: &[&str]) {
         let welcome = Welcome {
             id: PeerId::from_bytes([1; 15]),
-            observed: "198.51.100.7:1000".parse().unwrap(),
+            observed: observed.parse().unwrap(),
             token: [5; 16],
             holes: holes.iter().map(|hole| hole.parse().unwrap()).collect(),
             text: String::new(),

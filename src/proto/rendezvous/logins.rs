@@ -30,9 +30,7 @@ impl Rendezvous {
         let reachable = login.reachable;
         let earlier = if reachable { self.replace(&peer) } else { None };
         let agent = std::mem::take(&mut login.agent);
-        if login.nat == Nat::default() {
-            login.nat = self.networks.nat(Network::of(observed.ip()), now).unwrap_or_default();
-        }
+        login.nat = self.known_nat(observed, login.nat, now);
         let session = Session::new(link, observed, key, peer, login, round_trip);
         let id = self.sessions.insert(session);
         log::info!(
@@ -47,6 +45,15 @@ impl Rendezvous {
             self.tell_watchers(peer, &earlier.unwrap_or_default());
         }
         Ok(id)
+    }
+
+    /// What is known of a peer's NAT: what the peer says, or, as long as it has seen nothing of it, what
+    /// others at the same address have said.
+    pub(super) fn known_nat(&mut self, observed: SocketAddr, said: Nat, now: Instant) -> Nat {
+        match said == Nat::default() {
+            true => self.networks.nat(Network::of(observed.ip()), now).unwrap_or_default(),
+            false => said,
+        }
     }
 
     fn has_place_for(&self, peer: &PeerId, reachable: bool) -> bool {

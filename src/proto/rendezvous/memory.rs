@@ -97,7 +97,11 @@ pub(super) struct Networks {
 }
 
 impl Networks {
+    /// Who has seen nothing of its NAT teaches nothing.
     pub(super) fn learn_nat(&mut self, network: Network, nat: Nat, now: Instant) {
+        if nat == Nat::default() {
+            return;
+        }
         self.nats.handle_timeout(now);
         self.nats.remember(network, nat, now + limits::NETWORK_TIME, limits::NETWORKS);
     }

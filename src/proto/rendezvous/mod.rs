@@ -225,10 +225,12 @@ impl Rendezvous {
             Message::Join { room } => self.handle_join(session, &room),
             Message::Allow(allow) => self.handle_allow(session, Consent::of(allow)),
             Message::Update { nat, hosts, mapped, pool } => {
+                let observed = self.sessions.live(session).observed;
+                self.networks.learn_nat(Network::of(observed.ip()), nat, now);
+                let nat = self.known_nat(observed, nat, now);
                 let it = self.sessions.live_mut(session);
                 let before = std::mem::replace(&mut it.nat, nat);
                 it.update(hosts, mapped, pool);
-                self.networks.learn_nat(Network::of(it.observed.ip()), nat, now);
                 if maps_otherwise(before, nat) {
                     self.plan_again(session, now);
                 }

@@ -38,6 +38,21 @@ fn a_newer_session_takes_the_place_of_an_earlier_one() {
 }
 
 #[test]
+fn who_takes_back_what_it_said_of_its_nat_has_what_others_behind_it_say() {
+    let mut world = World::new();
+    let (there, elsewhere) =
+        (world.open_behind(1, Mapping::AddressAndPortDependent), world.open(2));
+    let nat = Nat { mapping: Mapping::EndpointIndependent, ..Nat::default() };
+    let moved = world.login(1, Login { reachable: false, nat, ..open_login(1) });
+    let of = |world: &World, peer: Known| world.s.sessions.live(peer.session).nat;
+    assert_eq!(of(&world, moved), nat, "from where it came");
+    world.say(moved, update(Nat::default()));
+    assert_eq!(of(&world, moved), of(&world, there));
+    world.say(elsewhere, update(Nat::default()));
+    assert_eq!(of(&world, elsewhere), Nat::default());
+}
+
+#[test]
 fn a_replaced_session_s_introductions_end_if_they_are_not_released() {
     let mut world = World::new();
     let a = world.open(1);
