@@ -112,6 +112,9 @@ fn greatest_common_divisor(one: i32, other: i32) -> i32 {
 /// Random ports over the whole range fall into one of 4,096 with a probability of one in millions.
 fn block_around(given: &[Given]) -> Option<(u16, u16)> {
     const LARGEST: u32 = 4096;
+    if is_lumped(given) {
+        return None;
+    }
     let lowest = given.iter().map(|given| u32::from(given.mapped)).min()?;
     let highest = given.iter().map(|given| u32::from(given.mapped)).max()?;
     let mut size = 256;
@@ -129,6 +132,16 @@ fn block_around(given: &[Given]) -> Option<(u16, u16)> {
         let last = (highest + slack).min(u32::from(u16::MAX));
         (lowest.saturating_sub(slack) as u16, last as u16)
     })
+}
+
+/// Whether one gap takes most of the range: the two lumps of a NAT that counts for each address, which lie
+/// near each other by chance. With nine random ports of a block that comes once in two thousand times.
+fn is_lumped(given: &[Given]) -> bool {
+    let mut ports: Vec<u16> = given.iter().map(|given| given.mapped).collect();
+    ports.sort_unstable();
+    let widest = ports.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+    let spread = ports.last().zip(ports.first()).map_or(0, |(last, first)| last - first);
+    u32::from(widest) * 4 > u32::from(spread) * 3
 }
 
 #[cfg(test)]
@@ -227,6 +240,8 @@ mod tests {
         let block = [2050, 3000, 2800, 2500, 2217, 2999];
         assert_eq!(allocation(&block), Allocation::Block { first: 2048, last: 3071 });
         assert_eq!(allocation(&[2050, 3000]), Allocation::Unknown, "two prove nothing");
+        let lumps = [2050, 3000, 2051, 3001, 2052, 3002, 2053, 3003, 2054];
+        assert_eq!(allocation(&lumps), Allocation::Random, "two sequences by turns");
     }
 
     #[test]

@@ -164,16 +164,19 @@ pub fn plan(controller: Nat, controlled: Nat, round: u8, rung: u8) -> RoundPlan 
     [complete(&sides[0], one, other.aim), complete(&sides[1], other, one.aim)]
 }
 
-/// Whether the reports leave any hope of a direct connection.
+/// Whether the reports leave any hope of a direct connection. Who has just logged in may not have seen yet
+/// which ports its NAT hands out: the next round will know.
 pub fn is_hopeful(one: Nat, other: Nat) -> bool {
     use Kind::{Block, Predictable, Sequential};
-    matches!(
+    let is_seen = |nat: Nat| nat.mapping.is_shared() || nat.allocation != Allocation::Unknown;
+    let is_aimed_at = matches!(
         (Side::of(one).kind, Side::of(other).kind),
         (Predictable, _)
             | (_, Predictable)
             | (Sequential { .. }, Sequential { .. } | Block(_))
             | (Block(_), Sequential { .. } | Block(_))
-    )
+    );
+    is_aimed_at || !is_seen(one) || !is_seen(other)
 }
 
 /// Whether a round that was planned for one NAT is of no use with another: it maps otherwise.
@@ -442,6 +445,8 @@ mod tests {
         }
         assert!(!is_hopeful(RANDOM, RANDOM) && !is_hopeful(SEQUENTIAL, RANDOM));
         assert!(!is_hopeful(BLOCK, RANDOM));
+        let unseen = symmetric(Allocation::Unknown);
+        assert!(is_hopeful(unseen, SEQUENTIAL) && is_hopeful(RANDOM, unseen));
         assert!(is_hopeful(RANDOM, EASY) && is_hopeful(BLOCK, BLOCK));
         assert!(is_hopeful(SEQUENTIAL, BLOCK) && is_hopeful(POOL, RANDOM));
     }
