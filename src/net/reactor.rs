@@ -111,6 +111,23 @@ impl Core {
         result.map(|()| token)
     }
 
+    /// Whether bytes that arrive are an event. For a source that isn't read for a while, however much comes:
+    /// each packet would wake the thread for nothing. What has arrived by the time when they count again is
+    /// an event at once.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) says.
+    pub fn want_reading(
+        &self,
+        source: &mut impl Source,
+        token: Token,
+        wanted: bool,
+    ) -> io::Result<()> {
+        let reading = wanted.then_some(Interest::READABLE);
+        let interest = reading.map_or(Interest::WRITABLE, |reading| reading | Interest::WRITABLE);
+        self.registry.reregister(source, token, interest)
+    }
+
     /// Takes the token back. An event that is under way for it is dropped.
     pub fn deregister(&mut self, source: &mut impl Source, token: Token) {
         if self.slot(token).is_some() {

@@ -14,7 +14,7 @@ use crate::nat::{
 };
 use crate::sockets::{SOON, accept, at, begin_dial, dial, listen};
 use crate::sys;
-use crate::topology::{A, Host, Lab, S, S_V4, S_V6};
+use crate::topology::{A, B, Host, Lab, S, S_V4, S_V6};
 
 /// Long enough for any answer without delay on the WAN, short enough to wait for none.
 pub(crate) const SILENCE: Duration = Duration::from_millis(400);
@@ -28,7 +28,10 @@ pub(crate) const LOCAL_PORT: u16 = 40_000;
 pub(crate) fn behaves_as_named(nat: Nat) {
     for nat in nat.engines() {
         let stranger = if nat.family == Family::V4 { Nat::OPEN } else { Nat::OPEN_V6 };
-        let lab = Lab::plan().between(nat, stranger).build();
+        let plan = Lab::plan().between(nat, stranger);
+        // What is forgotten within seconds must be looked at before.
+        let plan = if nat.syn_lifetime < PATIENCE { plan.alone() } else { plan };
+        let lab = plan.build();
         // What the WAN sees of two NATs is the outer one, since the inner ones keep ports.
         let seen = *nat.chain().last().unwrap();
         let (endpoints, _alive) = observe(&lab, nat.family);
@@ -41,6 +44,7 @@ pub(crate) fn behaves_as_named(nat: Nat) {
         if seen.mapping == Mapping::EndpointIndependent {
             check_crossing(&lab, seen.crossing);
         }
+        check_memory(&lab, &nat);
         check_traffic(&lab, nat.foreign);
     }
 }
@@ -254,6 +258,38 @@ fn check_crossing(lab: &Lab, crossing: Crossing) {
     assert_eq!((answer, state), expected, "a SYN that meets our own");
     lab.wan.set_delay_one_way(A, S, Duration::ZERO);
 }
+
+/// What went out is remembered as long as the preset says, and no longer. Of usual NATs that takes minutes;
+/// conntrack's own are not ours to test.
+fn check_memory(lab: &Lab, nat: &Nat) {
+    if nat.syn_lifetime >= PATIENCE {
+        return;
+    }
+    let (own, stranger) = (at(lab.a.own(), LOCAL_PORT + 2), lab.b.own());
+    let _listener = listen(&lab.a.namespace, own);
+    let (mapped, _alive) = probe(lab, &lab.a, LOCAL_PORT + 2, at(S_V4[0], 9000));
+    // Closed at once: a SYN that the kernel sends again would be remembered anew.
+    let holes = [9601, 9602].map(|port| at(stranger, port));
+    let before = lab.wan.bytes(A);
+    // They must not draw an RST, which would close the holes.
+    lab.wan.set_delay_one_way(A, B, Duration::from_secs(3600));
+    for hole in holes {
+        drop(begin_dial(&lab.a.namespace, own, hole).unwrap());
+    }
+    let deadline = Instant::now() + SOON;
+    while lab.wan.bytes(A) < before + 2 * SYN_BYTES {
+        assert!(Instant::now() < deadline, "no SYN goes out");
+        thread::yield_now();
+    }
+    lab.wan.set_delay_one_way(A, B, Duration::ZERO);
+    assert_eq!(knock(&lab.b, holes[0], mapped, SILENCE), Answer::LetIn, "{}: at once", nat.name);
+    // The NAT's clock can't be turned. It looks for what has expired ten times a second.
+    thread::sleep(nat.syn_lifetime + SILENCE);
+    assert_eq!(knock(&lab.b, holes[1], mapped, SILENCE), Answer::Silence, "{}: later", nat.name);
+}
+
+/// The shortest SYN: two headers without options.
+const SYN_BYTES: u64 = 40;
 
 fn check_traffic(lab: &Lab, per_second: u32) {
     let Some(sink) = &lab.sink else { return assert_eq!(per_second, 0) };

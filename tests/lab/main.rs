@@ -42,5 +42,6 @@ mod forward;
 mod matrix;
 mod pairs;
 mod presets;
+mod relayed;
 mod ssh;
 mod timing;

@@ -75,6 +75,12 @@ fn behind_one_nat_in_two_lans() {
     connects_directly(Lab::plan().behind_one(Nat::PRESERVING, Lans::Two), 1);
 }
 
+/// By the public endpoints: the router forwards nothing between the LANs, but it takes what it has sent.
+#[test]
+fn behind_one_nat_that_hairpins_in_two_lans_that_are_apart() {
+    connects_directly(Lab::plan().behind_one(Nat::HAIRPIN, Lans::TwoApart), 1);
+}
+
 #[test]
 fn with_ipv6_beside_ipv4() {
     connects_directly(Lab::plan().between(Nat::PRESERVING, Nat::EIM).with_v6(), 1);

@@ -102,8 +102,13 @@ impl<'lab> Peer<'lab> {
 
     /// `gimlet pipe friend/service`, just started.
     pub(crate) fn pipe(&self, friend: &Peer<'_>, service: &str) -> Pipe {
+        self.pipe_with(&[], friend, service)
+    }
+
+    /// The same with options, such as `--relay`.
+    pub(crate) fn pipe_with(&self, options: &[&str], friend: &Peer<'_>, service: &str) -> Pipe {
         let mut command = self.gimlet();
-        command.arg("pipe").arg(format!("{}/{service}", friend.id));
+        command.arg("pipe").args(options).arg(format!("{}/{service}", friend.id));
         let mut program = self.start("pipe", command, Stdout::Data);
         let (input, output) = program.take_stdio();
         Pipe { program, input: Some(input), output }

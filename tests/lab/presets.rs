@@ -38,6 +38,7 @@ behave_as_named! {
     preserving_prohibited_calls_it_prohibited: Nat::PRESERVING_PROHIBITED,
     masquerade_resets_by_its_own_stack: Nat::MASQUERADE,
     patient_answers_after_six_seconds: Nat::PATIENT,
+    forgetful_forgets_a_syn_after_two_seconds: Nat::FORGETFUL,
     crossing_dropped_lets_no_syn_meet_its_own: Nat::CROSSING_DROPPED,
     crossing_reset_resets_a_syn_that_meets_its_own: Nat::CROSSING_RESET,
     pool_paired_gives_a_host_one_address: Nat::POOL_PAIRED,
@@ -45,6 +46,7 @@ behave_as_named! {
     eim_changes_the_port_once_for_all_destinations: Nat::EIM,
     eim_adf_lets_in_whoever_was_written_to: Nat::EIM_ADF,
     eim_eif_lets_everybody_in_where_mapped: Nat::EIM_EIF,
+    hairpin_is_otherwise_like_eim: Nat::HAIRPIN,
     double_looks_like_its_outer_nat: Nat::DOUBLE,
     double_sequential_looks_like_its_outer_nat: Nat::DOUBLE_SEQUENTIAL,
     adm_has_a_port_for_each_address: Nat::ADM,
@@ -126,6 +128,25 @@ fn peers_behind_one_nat_reach_each_other_by_private_addresses() {
         dial(&lab.a.namespace, at(lab.a.own(), 0), to, SOON).expect("dial the neighbour");
         let (_, seen) = accept(&listener, SOON).unwrap();
         assert_eq!(seen.ip(), lab.a.own());
+    }
+}
+
+#[test]
+fn hairpin_lets_two_behind_it_meet_at_their_public_endpoints() {
+    let lab = Lab::plan().behind_one(Nat::HAIRPIN, Lans::TwoApart).build();
+    opens_simultaneously(&lab, S_V4[0].into());
+}
+
+#[test]
+fn between_parted_lans_nothing_passes_without_hairpinning() {
+    for nat in [Nat::EIM, Nat::EIM.in_userspace(), Nat::PRESERVING, Nat::EIM_EIF] {
+        let lab = Lab::plan().behind_one(nat, Lans::TwoApart).build();
+        let (b, _alive) = probe(&lab, &lab.b, LOCAL_PORT, at(S_V4[0], 9000));
+        let _listener = listen(&lab.b.namespace, at(lab.b.own(), LOCAL_PORT));
+        for to in [b, at(lab.b.own(), LOCAL_PORT)] {
+            let dialled = dial(&lab.a.namespace, at(lab.a.own(), 0), to, SILENCE);
+            assert!(dialled.is_err(), "{} in {:?}: {to} is reached", nat.name, nat.engine);
+        }
     }
 }
 

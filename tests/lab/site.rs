@@ -113,7 +113,8 @@ impl PeerSite {
         }
         connect_to_wan(router, self.prefixes(), &own, sites);
         if nat.engine == Engine::Userspace {
-            let translator = UserspaceNat::new(nat, public, Timeouts::USUAL, self.seed);
+            let timeouts = Timeouts { opening: nat.syn_lifetime, ..Timeouts::USUAL };
+            let translator = UserspaceNat::new(nat, public, timeouts, self.seed);
             sites.last_mut().unwrap().nat = Some(translator);
         }
     }
@@ -195,6 +196,19 @@ impl PeerSite {
         };
         Host { namespace, v4, v6, public }
     }
+}
+
+/// What guests and owners of one router have of each other.
+pub(crate) fn part_lans(router: &Namespace) {
+    router.nft(
+        "table inet lans {
+            chain forward {
+                type filter hook forward priority filter - 2
+                iifname lan1 oifname lan2 drop
+                iifname lan2 oifname lan1 drop
+            }
+        }\n",
+    );
 }
 
 fn new_router(name: &'static str) -> Namespace {

@@ -64,6 +64,8 @@ enum Access {
 pub(crate) enum Lans {
     One,
     Two,
+    /// Two, between which the router forwards nothing.
+    TwoApart,
 }
 
 impl Lab {
@@ -144,6 +146,9 @@ impl Plan {
                 let a = site.host_in_lan("a", &chain[0], 1, 2);
                 let lan_of_b = if lans == Lans::One { 1 } else { 2 };
                 let b = site.host_in_lan("b", &chain[0], lan_of_b, 3);
+                if lans == Lans::TwoApart {
+                    site::part_lans(&chain[0]);
+                }
                 traffic.extend(site.traffic(&chain[0]));
                 routers.extend(chain);
                 (a, b)

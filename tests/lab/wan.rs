@@ -7,8 +7,8 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,12 @@ struct Controls {
     losses: Vec<AtomicU32>,
     /// IP bytes that the site has sent or been sent.
     bytes: Vec<AtomicU64>,
+    /// Who copies what a site sends and is sent.
+    tap: Mutex<Option<(usize, Tapped)>>,
 }
+
+/// What TCP segments carried, each by itself, in the order in which they were sent.
+pub(crate) type Tapped = Vec<Vec<u8>>;
 
 impl Wan {
     /// The seed decides which packets are lost.
@@ -52,6 +57,7 @@ impl Wan {
             delays: sites.iter().map(row).collect(),
             losses: sites.iter().map(|_| AtomicU32::new(0)).collect(),
             bytes: sites.iter().map(|_| AtomicU64::new(0)).collect(),
+            tap: Mutex::new(None),
         });
         let (stop, stopped) = UnixStream::pair().unwrap();
         let mut router = Router {
@@ -69,6 +75,17 @@ impl Wan {
     /// IP bytes that the site has sent or been sent so far.
     pub(crate) fn bytes(&self, site: usize) -> u64 {
         self.controls.bytes[site].load(Relaxed)
+    }
+
+    /// From now on, copies what TCP carries from and to the site.
+    pub(crate) fn tap(&self, site: usize) {
+        *self.controls.tap.lock().unwrap() = Some((site, Tapped::new()));
+    }
+
+    /// What has been copied since then. The tap is gone.
+    pub(crate) fn untap(&self) -> Tapped {
+        let tap = self.controls.tap.lock().unwrap().take();
+        tap.expect("a tap").1
     }
 
     /// Sets the one-way delay between two sites, in both directions.
@@ -164,8 +181,7 @@ impl Router {
     fn send(&mut self, from: usize, packet: &mut [u8]) {
         let Some(to) = self.route(packet) else { return };
         if to == from {
-            // A NAT that takes what it has just sent knows hairpinning (RFC 5382 REQ-8).
-            if self.sites[from].nat.is_some() {
+            if self.sites[from].nat.as_ref().is_some_and(UserspaceNat::knows_hairpinning) {
                 self.deliver(to, packet);
             }
             return;
@@ -176,6 +192,7 @@ impl Router {
                 return;
             }
         }
+        self.copy([from, to], packet);
         let delay = Duration::from_nanos(self.controls.delays[from][to].load(Relaxed));
         if delay.is_zero() {
             self.deliver(to, packet);
@@ -185,6 +202,15 @@ impl Router {
         self.sequence += 1;
         let flight = Flight { arrival, sequence: self.sequence, to, packet: packet.to_vec() };
         self.in_flight.push(Reverse(flight));
+    }
+
+    fn copy(&self, sites: [usize; 2], packet: &[u8]) {
+        if let Some((site, tapped)) = &mut *self.controls.tap.lock().unwrap()
+            && sites.contains(site)
+            && let Some(payload @ [_, ..]) = payload(packet)
+        {
+            tapped.push(payload.to_vec());
+        }
     }
 
     fn land(&mut self) {
@@ -237,6 +263,17 @@ fn destination(packet: &[u8]) -> Option<IpAddr> {
         6 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(packet.get(24..40)?).unwrap()).into()),
         _ => None,
     }
+}
+
+/// What a TCP segment carries. IPv6 extension headers don't occur here.
+fn payload(packet: &[u8]) -> Option<&[u8]> {
+    const TCP: u8 = 6;
+    let (protocol, segment) = match packet.first()? >> 4 {
+        4 => (*packet.get(9)?, usize::from(packet[0] & 15) * 4),
+        _ => (*packet.get(6)?, 40),
+    };
+    let header = usize::from(packet.get(segment + 12)? >> 4) * 4;
+    packet.get(segment + header..).filter(|_| protocol == TCP)
 }
 
 impl Prefix {

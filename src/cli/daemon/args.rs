@@ -8,6 +8,7 @@ use clap::Parser;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::super::target::parse_bind;
+use super::rate::Rate;
 use crate::identity::DEFAULT_PORT;
 
 /// The rendezvous of Gimlet: brings peers behind NATs together.
@@ -22,7 +23,7 @@ use crate::identity::DEFAULT_PORT;
     gimletd --public rendezvous.example.net\n  \
     gimletd --main 127.0.0.1:0 --hole 127.0.0.1:0 --hole 127.0.0.1:0 --state /tmp/rendezvous\n\n\
     The settings of FILE have the names of the options: main and hole (lists), public, text, state, \
-    and relay (true or false).\n\
+    relay (true or false), relay-rate and relay-total-rate (texts, such as \"8M\").\n\
     SIGTERM and SIGINT tell all peers to come back later, and end it with exit code 0.")]
 pub(crate) struct Args {
     // Not a doc comment: rustdoc would look for a link.
@@ -51,6 +52,16 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) no_relay: bool,
 
+    // Not a doc comment: rustdoc would look for a link.
+    #[arg(long, value_name = "BYTES")]
+    #[arg(help = "What a relayed pair may have each second, both ways together [default: 8M]")]
+    pub(crate) relay_rate: Option<Rate>,
+
+    // Not a doc comment: rustdoc would look for a link.
+    #[arg(long, value_name = "BYTES")]
+    #[arg(help = "What all relayed pairs may have each second [default: 64M]")]
+    pub(crate) relay_total_rate: Option<Rate>,
+
     /// Settings; the command line comes before them
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -76,11 +87,26 @@ fn path(text: OsString) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits;
     use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_default_rates_are_the_limits() {
+        let help = Args::command().render_long_help().to_string();
+        for (option, rate) in [
+            ("--relay-rate", limits::RELAY_BYTES_PER_SECOND),
+            ("--relay-total-rate", limits::RELAY_TOTAL_BYTES_PER_SECOND),
+        ] {
+            let (_, rest) = help.split_once(&format!("{option} <BYTES>")).unwrap();
+            let (_, rest) = rest.split_once("[default: ").unwrap();
+            let (default, _) = rest.split_once(']').unwrap();
+            assert_eq!(default.parse(), Ok(Rate(rate)), "{option}");
+        }
     }
 
     #[test]

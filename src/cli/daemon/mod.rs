@@ -2,6 +2,7 @@
 
 mod addresses;
 mod args;
+mod rate;
 mod settings;
 
 use std::net::SocketAddr;
@@ -45,7 +46,11 @@ fn open(reactor: &mut Reactor, settings: &Settings) -> Result<HostId, Failure> {
         holes: settings.holes.clone(),
         text: settings.text.clone(),
         relay: settings.relay,
-        limits: Limits::default(),
+        limits: Limits {
+            relay_bytes_per_second: settings.relay_rate,
+            relay_total_bytes_per_second: settings.relay_total_rate,
+            ..Limits::default()
+        },
     };
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(std::io::Error::other)?;

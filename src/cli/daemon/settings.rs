@@ -11,6 +11,7 @@ use super::super::home::{Environment, base};
 use super::super::target::parse_bind;
 use super::super::toml_file;
 use super::args::Args;
+use super::rate::Rate;
 use crate::identity::{DEFAULT_PORT, KeyFileError, SecretKey, ServerAddr, load_or_create};
 use crate::limits;
 
@@ -33,6 +34,10 @@ pub(crate) struct Settings {
     pub(crate) text: String,
     /// Whether data may flow through this rendezvous.
     pub(crate) relay: bool,
+    /// Bytes that may flow each second, for one pair.
+    pub(crate) relay_rate: u64,
+    /// … and in all.
+    pub(crate) relay_total_rate: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -43,6 +48,10 @@ struct File {
     public: Option<String>,
     text: Option<String>,
     relay: Option<bool>,
+    #[serde(rename = "relay-rate")]
+    relay_rate: Option<Rate>,
+    #[serde(rename = "relay-total-rate")]
+    relay_total_rate: Option<Rate>,
     state: Option<PathBuf>,
 }
 
@@ -75,6 +84,9 @@ impl Settings {
             check_host(host)?;
         }
         let relay = !args.no_relay && file.relay.unwrap_or(true);
+        let or = |rate: Option<Rate>, usual| rate.map_or(usual, |rate| rate.0);
+        let relay_rate = args.relay_rate.or(file.relay_rate);
+        let relay_total_rate = args.relay_total_rate.or(file.relay_total_rate);
         let text = args.text.clone().or(file.text).unwrap_or_default();
         if text.len() > limits::TEXT_BYTES {
             let most = limits::TEXT_BYTES;
@@ -82,7 +94,17 @@ impl Settings {
         }
         let named = args.state.clone().filter(|state| !state.as_os_str().is_empty());
         let (state, key) = key(named.or(file.state), environment)?;
-        Ok(Self { key: Arc::new(key), state, main, holes, public, text, relay })
+        Ok(Self {
+            key: Arc::new(key),
+            state,
+            main,
+            holes,
+            public,
+            text,
+            relay,
+            relay_rate: or(relay_rate, limits::RELAY_BYTES_PER_SECOND),
+            relay_total_rate: or(relay_total_rate, limits::RELAY_TOTAL_BYTES_PER_SECOND),
+        })
     }
 }
 
@@ -216,6 +238,17 @@ mod tests {
     }
 
     #[test]
+    fn the_relays_rates_come_from_the_line_the_file_or_the_limits() {
+        let rates = |settings: Settings| (settings.relay_rate, settings.relay_total_rate);
+        let usual = (limits::RELAY_BYTES_PER_SECOND, limits::RELAY_TOTAL_BYTES_PER_SECOND);
+        assert_eq!(rates(load("", &[]).unwrap()), usual);
+        let file = "relay-rate = \"2M\"\nrelay-total-rate = \"1G\"\n";
+        assert_eq!(rates(load(file, &[]).unwrap()), (2 << 20, 1 << 30));
+        let settings = load(file, &["--relay-rate", "500K"]).unwrap();
+        assert_eq!(rates(settings), (500 << 10, 1 << 30));
+    }
+
+    #[test]
     fn ports_of_the_kernels_choice() {
         let settings = load("", &["--main", "127.0.0.1:0"]).unwrap();
         assert_eq!(texts(&settings.holes), ["127.0.0.1:0", "127.0.0.1:0"]);
@@ -224,7 +257,9 @@ mod tests {
     #[test]
     fn mistakes_are_refused() {
         let long = format!("text = \"{}\"", "x".repeat(limits::TEXT_BYTES + 1));
-        for file in ["mian = []", "main = [\"x\"]", "hole = [\"127.0.0.1\"]", &long] {
+        for file in
+            ["mian = []", "main = [\"x\"]", "hole = [\"127.0.0.1\"]", "relay-rate = \"0\"", &long]
+        {
             assert_eq!(load(file, &[]).unwrap_err().code, exit::USAGE, "{file}");
         }
         for host in ["a b", "a:1", "KEY@a", "http://a"] {

@@ -91,6 +91,11 @@ impl Flow {
         self.over
     }
 
+    /// Whether it holds what the other socket doesn't take: until it does, nothing is read.
+    pub(super) fn is_stuck(&self) -> bool {
+        !self.writable && !matches!(self.held, Held::Nothing)
+    }
+
     /// Bytes that were read and not written yet.
     pub(super) fn backlog(&self) -> usize {
         match &self.held {
@@ -123,7 +128,7 @@ impl Flow {
             if !self.readable {
                 return Ok(Stop::Event);
             }
-            if turn >= limits::TURN_BYTES {
+            if turn >= limits::RELAY_TURN_BYTES {
                 return Ok(Stop::Turn);
             }
             let portion = match self.reserve(means, now) {

@@ -35,7 +35,7 @@ impl Pace {
     /// What is reserved at once: a sixteenth of a second's worth, so that waits are short.
     pub(super) fn portion(&self) -> usize {
         let bytes = usize::try_from(self.per_second / 16).unwrap_or(usize::MAX);
-        bytes.clamp(SMALLEST_PORTION, limits::TURN_BYTES)
+        bytes.clamp(SMALLEST_PORTION, limits::RELAY_TURN_BYTES)
     }
 
     fn time(&self, bytes: usize) -> Duration {

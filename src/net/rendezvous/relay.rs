@@ -30,6 +30,8 @@ pub(super) struct RelayLink {
     pub(super) link: LinkId,
     pub(super) remote: SocketAddr,
     pub(super) stage: Stage,
+    /// Bytes that arrive are no event: the other side doesn't take what has been read already.
+    deaf: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -120,7 +122,8 @@ impl RendezvousHost {
         self.timers.clear(hole.expires, Due::HoleIdle(link));
         let (stream, token, remote) = (hole.stream, hole.token, hole.remote);
         let stage = Stage::Waiting(transaction);
-        *place = Sock::Relay(Box::new(RelayLink { stream, token, link, remote, stage }));
+        *place =
+            Sock::Relay(Box::new(RelayLink { stream, token, link, remote, stage, deaf: false }));
     }
 
     fn relay_link(&mut self, link: LinkId) -> Option<&mut RelayLink> {
@@ -164,11 +167,17 @@ impl RendezvousHost {
                 }
             }
             Stage::Paired(id, side) => {
-                if let Some(pair) = self.relays.pairs.get_mut(&id) {
-                    pair.flows[side].readable |= ready.readable;
-                    pair.flows[1 - side].writable |= ready.writable;
-                    self.pump_pair(core, id);
+                let Some(pair) = self.relays.pairs.get_mut(&id) else { return };
+                let [there, back] = [side, 1 - side].map(|side| &pair.flows[side]);
+                // Once is chance: where the reader is slow for long, it saves most wake-ups.
+                let in_vain = ready.readable && there.readable && there.is_stuck();
+                let in_vain = in_vain && !(ready.writable && back.is_stuck());
+                pair.flows[side].readable |= ready.readable;
+                pair.flows[1 - side].writable |= ready.writable;
+                if in_vain {
+                    return self.listen_to(core, key, false);
                 }
+                self.pump_pair(core, id);
             }
         }
     }
@@ -179,6 +188,7 @@ impl RendezvousHost {
         let stops = self.pump_flows(id, &mut scratch);
         core.put_scratch(scratch);
         let Some((stops, tokens)) = stops else { return };
+        self.listen_again(core, id);
         for (side, stop) in stops.into_iter().enumerate() {
             match stop {
                 Ok(Stop::Event | Stop::Over) => {}
@@ -193,6 +203,29 @@ impl RendezvousHost {
         let pair = self.relays.pairs.get(&id);
         if pair.is_some_and(|pair| pair.flows.iter().all(Flow::is_over)) {
             self.end_pair(core, id, RelayEnd::Finished);
+        }
+    }
+
+    /// Who has become deaf hears again, where what it has sent is taken again.
+    fn listen_again(&mut self, core: &mut Core, id: RelayId) {
+        let Some(pair) = self.relays.pairs.get(&id) else { return };
+        let stuck = [0, 1].map(|side| pair.flows[side].is_stuck());
+        for (key, stuck) in pair.keys.into_iter().zip(stuck) {
+            if !stuck {
+                self.listen_to(core, key, true);
+            }
+        }
+    }
+
+    /// Whether bytes that arrive at this end are events.
+    fn listen_to(&mut self, core: &mut Core, key: usize, wanted: bool) {
+        let Some(Sock::Relay(relay)) = self.socks.get_mut(key) else { return };
+        if relay.deaf != wanted {
+            return;
+        }
+        relay.deaf = !wanted;
+        if let Err(error) = core.want_reading(&mut relay.stream, relay.token, wanted) {
+            log::debug!("relay link of {}: {error}", relay.remote);
         }
     }
 

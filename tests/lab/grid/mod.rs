@@ -5,6 +5,7 @@ pub(crate) mod table;
 pub(crate) mod theory;
 pub(crate) mod trial;
 
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
@@ -13,16 +14,16 @@ use crate::data::median;
 use crate::nat::Nat;
 use trial::{Path, Trial};
 
-/// Runs each of the pairs so many times, some of them at once, and tells of each trial as it ends. What
+/// Runs each of the pairs under each of the numbers, some of them at once, and tells of each trial as it ends. What
 /// comes back is in the order of the pairs.
 pub(crate) fn run(
     pairs: &[(Nat, Nat)],
-    runs: u64,
+    runs: RangeInclusive<u64>,
     at_once: usize,
     tell: impl Fn(usize, &Trial) + Sync,
 ) -> Vec<Cell> {
     // All pairs once, then all again: what disturbs the machine for a while does not hit one pair alone.
-    let plan: Vec<_> = (1..=runs).flat_map(|run| (0..pairs.len()).map(move |p| (p, run))).collect();
+    let plan: Vec<_> = runs.flat_map(|run| (0..pairs.len()).map(move |p| (p, run))).collect();
     let cells = pairs.iter().map(|&(a, b)| Cell { a, b, trials: Vec::new() });
     let cells = Mutex::new(cells.collect::<Vec<_>>());
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));

@@ -9,22 +9,49 @@ use crate::nat::{Allocation, Crossing, Filtering, Mapping, Nat, Pool, Reach};
 /// counts as possible if these give it an even chance.
 const DIALS: f64 = 2048.0;
 
-/// Whether a direct connection can be expected.
-pub(crate) fn is_possible(a: &Nat, b: &Nat) -> bool {
+/// What can be expected of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prospect {
+    /// Direct, every time.
+    Sure,
+    /// Direct, if nothing goes wrong: it takes luck in guessing, or in what the connections of others take.
+    Likely,
+    /// Not direct, but for rare luck.
+    Unlikely,
+    /// Never direct.
+    Never,
+}
+
+pub(crate) fn prospect(a: &Nat, b: &Nat) -> Prospect {
     let (a, b) = (Side::of(a), Side::of(b));
     if a.guarded || b.guarded || a.is_v6 != b.is_v6 {
-        return false;
+        return Prospect::Never;
     }
-    lets_in(&a)
-        || lets_in(&b)
-        || (!(a.breaks_crossing && b.breaks_crossing) && chance(&a, &b) > 0.5)
+    if lets_in(&a, &b) || lets_in(&b, &a) {
+        return Prospect::Sure;
+    }
+    if a.breaks_crossing && b.breaks_crossing {
+        return Prospect::Never;
+    }
+    let nothing_to_guess = a.spread * b.spread == 1.0 && !a.busy && !b.busy;
+    match chance(&a, &b) {
+        _ if nothing_to_guess => Prospect::Sure,
+        chance if chance > 0.5 => Prospect::Likely,
+        _ => Prospect::Unlikely,
+    }
+}
+
+/// Whether a direct connection can be expected.
+pub(crate) fn is_possible(a: &Nat, b: &Nat) -> bool {
+    matches!(prospect(a, b), Prospect::Sure | Prospect::Likely)
 }
 
 /// A NAT that lets in whoever was written to, from any port: its side writes once to each address of the
 /// other's NAT, and the other one dials, from whatever port its NAT likes. The other's address is known
-/// even where its port isn't; the own endpoint must be, for the other to dial it.
-fn lets_in(side: &Side) -> bool {
-    !side.filters_by_port && side.spread == 1.0
+/// even where its port isn't, unless it is any of several, which only who lets in everybody need not know. The
+/// own endpoint must be known, for the other to dial it.
+fn lets_in(side: &Side, other: &Side) -> bool {
+    !side.filters_by_port && side.spread == 1.0 && !(side.filters_by_address && other.is_spread_out)
 }
 
 /// The chance that some dial of A and some dial of B meet, both NATs filtering by port.
@@ -59,10 +86,16 @@ struct Side {
     guarded: bool,
     /// Only an endpoint that was dialled may come in.
     filters_by_port: bool,
+    /// Only an address that was dialled may come in.
+    filters_by_address: bool,
+    /// Each dial may come from another address.
+    is_spread_out: bool,
     breaks_crossing: bool,
     /// Endpoints, as far as they can't be predicted, that a new mapping may get.
     spread: f64,
     counts: bool,
+    /// The connections of others take some of its ports.
+    busy: bool,
 }
 
 impl Side {
@@ -72,6 +105,8 @@ impl Side {
             is_v6: any(|nat| nat.family == crate::nat::Family::V6),
             guarded: any(|nat| nat.reach == Reach::Rendezvous),
             filters_by_port: any(|nat| nat.filtering == Filtering::AddressAndPortDependent),
+            filters_by_address: any(|nat| nat.filtering == Filtering::AddressDependent),
+            is_spread_out: any(|nat| matches!(nat.pool, Pool::Arbitrary(_))),
             breaks_crossing: any(|nat| nat.crossing != Crossing::LetIn),
             // Each NAT maps what the one behind it has made: where one is endpoint-independent, what it
             // gives is known, and the other's choice is all that is left.
@@ -79,6 +114,7 @@ impl Side {
             counts: any(|nat| {
                 depends(nat) && matches!(nat.allocation, Allocation::Sequential { .. })
             }),
+            busy: any(|nat| nat.foreign > 0),
         }
     }
 }
@@ -133,6 +169,20 @@ fn theory_agrees_with_what_was_measured() {
     expect(true, &broken, &[&known[..], &weak, &counting].concat());
     expect(false, &[Nat::BLOCKED], &[&known[..], &counting, &random, &weak].concat());
     expect(false, &[Nat::OPEN], &[Nat::OPEN_V6]);
+}
+
+#[test]
+fn luck_is_told_from_certainty() {
+    assert_eq!(prospect(&Nat::EIM, &Nat::SEQUENTIAL), Prospect::Sure);
+    assert_eq!(prospect(&Nat::EIM_ADF, &Nat::RANDOM), Prospect::Sure);
+    assert_eq!(prospect(&Nat::EIM_EIF, &Nat::POOL_ARBITRARY), Prospect::Sure);
+    assert_eq!(prospect(&Nat::EIM_ADF, &Nat::POOL_ARBITRARY), Prospect::Likely);
+    assert_eq!(prospect(&Nat::EIM, &Nat::SEQUENTIAL_BUSY_5), Prospect::Likely);
+    assert_eq!(prospect(&Nat::RANDOM, &Nat::EIM), Prospect::Likely);
+    assert_eq!(prospect(&Nat::BLOCK, &Nat::SEQUENTIAL), Prospect::Likely);
+    assert_eq!(prospect(&Nat::BLOCK, &Nat::RANDOM), Prospect::Unlikely);
+    assert_eq!(prospect(&Nat::BLOCKED, &Nat::OPEN), Prospect::Never);
+    assert_eq!(prospect(&Nat::CROSSING_RESET, &Nat::CROSSING_DROPPED), Prospect::Never);
 }
 
 #[cfg(test)]

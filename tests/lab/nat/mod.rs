@@ -3,6 +3,8 @@
 mod nftables;
 mod presets;
 
+use std::time::Duration;
+
 pub(crate) use presets::ALL;
 
 /// A router's behaviour, in parts. A new preset is one constant in `presets`; a new behaviour is one
@@ -18,6 +20,10 @@ pub(crate) struct Nat {
     pub(crate) refusal: Refusal,
     pub(crate) crossing: Crossing,
     pub(crate) reach: Reach,
+    /// Whether hosts behind it reach each other at their external endpoints (RFC 5382 REQ-8).
+    pub(crate) hairpin: bool,
+    /// How long a SYN that went out is remembered while nothing comes back.
+    pub(crate) syn_lifetime: Duration,
     /// Connections per second that others behind it open, at random moments.
     pub(crate) foreign: u32,
     /// Another NAT between this one and the WAN.
@@ -176,3 +182,6 @@ const BLOCK_OF_PORTS: Allocation = Allocation::Random { first: 20_480, last: 21_
 /// Where sequences begin, and how many steps they take before they wrap around.
 pub(crate) const SEQUENCE_FIRST: u16 = 16_384;
 pub(crate) const SEQUENCE_STEPS: u16 = 8_192;
+
+/// Linux's own; RFC 5382 REQ-5 wants no less than 4 minutes once the other side has answered.
+pub(crate) const USUAL_SYN_LIFETIME: Duration = Duration::from_secs(120);

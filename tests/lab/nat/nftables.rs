@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::{
     Allocation, Crossing, Engine, Filtering, Mapping, Nat, Pool, Reach, Refusal, SEQUENCE_FIRST,
-    SEQUENCE_STEPS, Unreachable,
+    SEQUENCE_STEPS, USUAL_SYN_LIFETIME, Unreachable,
 };
 use crate::topology::S_V4;
 
@@ -15,6 +15,8 @@ impl Nat {
             return String::new();
         }
         assert_ne!(self.refusal, Refusal::LateIcmp, "{}: nftables has no timers", self.name);
+        assert!(!self.hairpin, "{}: for these rules, what a LAN sends out stays out", self.name);
+        assert_eq!(self.syn_lifetime, USUAL_SYN_LIFETIME, "{}: conntrack has its own", self.name);
         let translate = match (self.mapping, self.filtering) {
             (Mapping::None, _) => String::new(),
             (Mapping::AddressDependent, _) => learnt_by_address(&self.source(public)),

@@ -1,12 +1,14 @@
 //! The routers of the lab.
 
+use std::time::Duration;
+
 use super::{
     ALL_PORTS, Allocation, BLOCK_OF_PORTS, Crossing, Engine, Family, Filtering, Mapping, Nat,
-    OTHER_PORTS, Pool, Reach, Refusal, Unreachable,
+    OTHER_PORTS, Pool, Reach, Refusal, USUAL_SYN_LIFETIME, Unreachable,
 };
 
 /// Every preset, in the order in which tables show them.
-pub(crate) const ALL: [Nat; 31] = [
+pub(crate) const ALL: [Nat; 33] = [
     Nat::OPEN,
     Nat::FIREWALL,
     Nat::PRESERVING,
@@ -15,9 +17,11 @@ pub(crate) const ALL: [Nat; 31] = [
     Nat::PRESERVING_PROHIBITED,
     Nat::MASQUERADE,
     Nat::PATIENT,
+    Nat::FORGETFUL,
     Nat::EIM,
     Nat::EIM_ADF,
     Nat::EIM_EIF,
+    Nat::HAIRPIN,
     Nat::POOL_PAIRED,
     Nat::DOUBLE,
     Nat::DOUBLE_SEQUENTIAL,
@@ -52,6 +56,8 @@ impl Nat {
         refusal: Refusal::Rst,
         crossing: Crossing::LetIn,
         reach: Reach::Everybody,
+        hairpin: false,
+        syn_lifetime: USUAL_SYN_LIFETIME,
         foreign: 0,
         carrier: None,
         engine: Engine::Kernel,
@@ -86,6 +92,10 @@ impl Nat {
     /// As RFC 5382 wants it, to the letter.
     pub(crate) const PATIENT: Self =
         Self { name: "patient", refusal: Refusal::LateIcmp, ..Self::PRESERVING }.in_userspace();
+    /// Forgets a SYN after two seconds, unless it is sent again.
+    pub(crate) const FORGETFUL: Self =
+        Self { name: "forgetful", syn_lifetime: Duration::from_secs(2), ..Self::PRESERVING }
+            .in_userspace();
     /// A carrier's addresses, of which each customer has one.
     pub(crate) const POOL_PAIRED: Self =
         Self { name: "pool_paired", pool: Pool::Paired(4), ..Self::PRESERVING };
@@ -107,6 +117,9 @@ impl Nat {
     /// Endpoint-independent mapping and filtering: once mapped, anybody may come in.
     pub(crate) const EIM_EIF: Self =
         Self { name: "eim_eif", filtering: Filtering::EndpointIndependent, ..Self::EIM };
+    /// As RFC 5382 wants it: two hosts behind it reach each other at their external endpoints.
+    pub(crate) const HAIRPIN: Self =
+        Self { name: "hairpin", hairpin: true, ..Self::EIM }.in_userspace();
     /// A home router behind a carrier's NAT.
     pub(crate) const DOUBLE: Self =
         Self { name: "double", carrier: Some(&Self::EIM), ..Self::PRESERVING };

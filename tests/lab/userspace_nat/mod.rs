@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use crate::nat::{Crossing, Family, Mapping, Nat, Reach, Refusal, Unreachable};
+use crate::nat::{Crossing, Family, Mapping, Nat, Reach, Refusal, USUAL_SYN_LIFETIME, Unreachable};
 use crate::topology::S_V4;
 use packet::{Content, Segment};
 use ports::Ports;
@@ -50,7 +50,7 @@ pub(crate) struct Timeouts {
 impl Timeouts {
     /// Linux's own, with RFC 5382's for idle connections (REQ-5: not less than 2 hours 4 minutes).
     pub(crate) const USUAL: Self = Self {
-        opening: Duration::from_secs(120),
+        opening: USUAL_SYN_LIFETIME,
         established: Duration::from_secs(7440),
         closing: Duration::from_secs(120),
         reset: Duration::from_secs(10),
@@ -65,6 +65,11 @@ impl UserspaceNat {
         assert_eq!(nat.family, Family::V4, "{}: this NAT does IPv4 alone", nat.name);
         let ports = Ports::new(nat, public, seed);
         Self { nat, table: Table::new(nat, timeouts), ports, late: VecDeque::new() }
+    }
+
+    /// Whether what it has sent to itself comes in again.
+    pub(crate) fn knows_hairpinning(&self) -> bool {
+        self.nat.hairpin
     }
 
     /// A packet from the LAN.
