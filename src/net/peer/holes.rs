@@ -161,22 +161,6 @@ impl PeerHost {
         }
     }
 
-    /// The login is over whose NAT they should show: what they say of it would be taken for the next one.
-    pub(super) fn close_nat_probes(&mut self, core: &mut Core) {
-        let shows_nat = |sock: &Sock| {
-            let purpose = match sock {
-                Sock::Probe(probe) => Some(probe.purpose),
-                _ => None,
-            };
-            matches!(purpose, Some(ProbePurpose::Main | ProbePurpose::Fresh(_)))
-        };
-        let keys: Vec<_> =
-            self.socks.iter().filter(|(_, sock)| shows_nat(sock)).map(|(key, _)| key).collect();
-        for key in keys {
-            self.drop_sock(core, key);
-        }
-    }
-
     /// Sends a hole's probe again.
     pub(super) fn probe_hole(&mut self, core: &mut Core, tag: u64) {
         if let Some(key) = self.holes.get(&tag).and_then(|hole| hole.probe) {

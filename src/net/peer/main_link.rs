@@ -150,12 +150,6 @@ impl PeerHost {
         }
     }
 
-    /// Closes the main connection, and the probes that belong to it.
-    pub(super) fn leave_main(&mut self, core: &mut Core) {
-        self.close_main(core);
-        self.close_nat_probes(core);
-    }
-
     // ---- events ----
 
     pub(super) fn handle_main_ready(&mut self, core: &mut Core, key: usize, ready: Readiness) {
@@ -198,7 +192,7 @@ impl PeerHost {
     }
 
     fn lose_main(&mut self, core: &mut Core, error: LoginError) {
-        self.leave_main(core);
+        self.close_main(core);
         self.machine.handle_main_lost(error, clock::now());
     }
 

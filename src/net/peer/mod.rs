@@ -322,7 +322,7 @@ impl PeerHost {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::DialMain => self.dial_main(core),
-                Action::CloseMain => self.leave_main(core),
+                Action::CloseMain => self.close_main(core),
                 Action::LookAtNetwork => self.look_at_network(),
                 Action::Send(message) => self.send_main(core, &message),
                 Action::ProbeMain { to } => self.probe_main(core, to),

@@ -60,7 +60,7 @@ pub enum Action {
     /// Connect to the rendezvous from a fresh local port that also listens, and shake hands. Then
     /// [`Peer::handle_channel`], or [`Peer::handle_main_lost`].
     DialMain,
-    /// Close the main connection, and the probes that show how its NAT maps.
+    /// Close the main connection.
     CloseMain,
     /// Look at this machine's network, and say what is there: [`Peer::handle_network`].
     LookAtNetwork,
