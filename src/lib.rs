@@ -77,6 +77,7 @@
 //!     agent: "example".into(),
 //!     spare_holes: 0,
 //!     follow_network: false,
+//!     port_mapping: false,
 //! };
 //! let services = HashMap::from([("chat".to_string(), Service::Application)]);
 //! let b = peer(Allow { anyone: true, peers: vec![] }, services);

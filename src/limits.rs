@@ -264,6 +264,52 @@ pub const UNCLAIMED_PATHS: usize = 256;
 /// An accepted connection must say whose it is within this time.
 pub const UNCLAIMED_TIME: Duration = Duration::from_secs(5);
 
+// ---- port mapping ----------------------------------------------------------------------------------
+
+/// How long a port mapping is asked for: "The RECOMMENDED Port Mapping Lifetime is 7200 seconds"
+/// (RFC 6886 §3.3). It is renewed at half of that.
+pub const PORT_MAPPING_LIFETIME: Duration = Duration::from_secs(7200);
+
+/// The same by UPnP, where nothing shows that a router has restarted: it is asked again every ten minutes.
+pub const IGD_LEASE: Duration = Duration::from_secs(1200);
+
+/// A router that refused a mapping, or knows no way to one, is asked again after this time.
+pub const PORT_MAPPING_REST: Duration = Duration::from_secs(600);
+
+/// PCP may grant for this long before NAT-PMP is asked to: a router answers within milliseconds.
+pub const NAT_PMP_DELAY: Duration = Duration::from_millis(250);
+
+/// PCP and NAT-PMP may grant for this long before UPnP is asked to, a repeated NAT-PMP request included.
+pub const IGD_DELAY: Duration = Duration::from_millis(1000);
+
+/// A request to remove a mapping is repeated after this time.
+pub const PORT_UNMAPPING_RETRY: Duration = Duration::from_millis(150);
+
+/// … and is sent this often at most.
+pub const PORT_UNMAPPING_TRIES: u8 = 3;
+
+/// A program that ends waits this long at most for its router to remove the mapping. A mapping that
+/// stays ends by itself.
+pub const PORT_UNMAPPING_TIME: Duration = Duration::from_millis(500);
+
+/// An HTTP call to a router must be answered within this time.
+pub const ROUTER_ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// Longest answer of a router over HTTP, in bytes: descriptions with every service have some 10 KB.
+pub const ROUTER_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Path of a URL that a router names, in bytes.
+pub const URL_PATH_BYTES: usize = 512;
+
+/// Elements and texts in a router's XML: the longest descriptions have some hundreds.
+pub const XML_NODES: u32 = 4096;
+
+/// Routers that answer one search of which the descriptions are read.
+pub const IGD_ANSWERS: usize = 4;
+
+/// Services of one router that are tried: one for each of its ways out.
+pub const IGD_SERVICES: usize = 4;
+
 // ---- one punch --------------------------------------------------------------------------------------
 
 /// Synchronised rounds in one punch.
@@ -320,6 +366,9 @@ pub const TURN_BYTES: usize = 256 * 1024;
 
 /// Connections accepted from one listener in one turn.
 pub const TURN_ACCEPTS: usize = 64;
+
+/// Datagrams read from one socket in one turn.
+pub const TURN_DATAGRAMS: usize = 64;
 
 /// The one read buffer that all sockets of a reactor share, in bytes.
 pub const SCRATCH_BYTES: usize = 64 * 1024;

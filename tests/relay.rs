@@ -206,6 +206,7 @@ fn add_peer(reactor: &mut Reactor, server: &ServerAddr, allow: Allow) -> (HostId
         agent: "test".into(),
         spare_holes: 0,
         follow_network: false,
+        port_mapping: false,
     };
     (reactor.add_peer(|core, host| PeerHost::open(core, host, options, 1)), id)
 }

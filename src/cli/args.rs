@@ -174,6 +174,16 @@ pub(crate) struct ShareArgs {
     /// A room to be seen in (repeatable)
     #[arg(long, value_name = "ROOM")]
     pub(crate) room: Vec<String>,
+    #[command(flatten)]
+    pub(crate) mapping: PortMapping,
+}
+
+/// Whether the router is asked for something.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct PortMapping {
+    /// Don't ask the router to map a port (PCP, NAT-PMP, UPnP)
+    #[arg(long)]
+    pub(crate) no_port_mapping: bool,
 }
 
 /// Connect stdin and stdout to a peer's service
@@ -237,6 +247,8 @@ pub(crate) struct ForwardArgs {
     pub(crate) target: PeerService,
     #[command(flatten)]
     pub(crate) way: Way,
+    #[command(flatten)]
+    pub(crate) mapping: PortMapping,
 }
 
 /// Connect to a peer, say how that went, and measure round trips
@@ -335,9 +347,10 @@ mod tests {
         let Command::Ping(ping) = parse(line).unwrap().command else { panic!() };
         assert_eq!((ping.count, ping.interval), (2, Duration::from_millis(100)));
 
-        let line = "gimlet forward [::1]:0 home/web";
+        let line = "gimlet forward [::1]:0 home/web --no-port-mapping";
         let Command::Forward(forward) = parse(line).unwrap().command else { panic!() };
         assert_eq!(forward.listen, "[::1]:0".parse().unwrap());
+        assert!(forward.mapping.no_port_mapping && !share.mapping.no_port_mapping);
     }
 
     #[test]

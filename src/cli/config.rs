@@ -5,6 +5,7 @@
 //! allow = ["laptop", "abcd-efgh-ijkl-mnop-qrst-uvwx-yz23"]
 //! allow_any = false
 //! rooms = ["friends"]
+//! port_mapping = true
 //!
 //! [services]
 //! ssh = 22
@@ -34,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) allow_any: bool,
     /// Rooms to be in.
     pub(crate) rooms: Vec<String>,
+    /// Whether the router is asked to map a port: it is, unless this says no.
+    pub(crate) port_mapping: Option<bool>,
     services: BTreeMap<ServiceName, Place>,
 }
 
@@ -119,12 +122,13 @@ mod tests {
     fn all_settings_are_read() {
         let config = load(
             "server = \"example.net\"\nallow = [\"a\"]\nallow_any = true\nrooms = [\"r\"]\n\
-             [services]\nssh = 22\nweb = \"localhost:80\"\n",
+             port_mapping = false\n[services]\nssh = 22\nweb = \"localhost:80\"\n",
         )
         .unwrap();
         assert_eq!(config.server().unwrap().to_string(), "example.net:4000");
         assert_eq!((config.allow, config.allow_any), (vec!["a".to_owned()], true));
         assert_eq!(config.rooms, ["r"]);
+        assert_eq!(config.port_mapping, Some(false));
         let config = load("services = { web = \"localhost:80\", ssh = 22 }").unwrap();
         let services: Vec<_> = config
             .services()

@@ -28,6 +28,10 @@ pub(crate) enum Event<'a> {
     ServerKey { server: &'a str, key: String },
     /// How our NAT maps, and which ports it hands out. Comes again when more is known.
     Mapping { mapping: &'static str, allocation: &'static str },
+    /// The router maps our port: whether others can reach it there, as far as can be told.
+    PortMapped { protocol: &'static str, endpoint: SocketAddr, candidate: bool },
+    /// The router doesn't do so any more.
+    PortMappingLost { protocol: &'static str, endpoint: SocketAddr },
     /// The rendezvous is lost, or can't be reached.
     LoggedOut { error: String, retry_in_ms: f64 },
     /// The rendezvous did not grant something.
@@ -159,6 +163,11 @@ mod tests {
         );
         let pong = Event::Pong { seq: 1, rtt_ms: 0.25 };
         assert_eq!(text(&pong), r#"{"event":"pong","seq":1,"rtt_ms":0.25}"#);
+        let mapped = Event::PortMapped { protocol: "pcp", endpoint: observed, candidate: true };
+        assert_eq!(
+            text(&mapped),
+            r#"{"event":"port_mapped","protocol":"pcp","endpoint":"192.0.2.1:5","candidate":true}"#
+        );
         let error = Event::Error { error: "e", hint: None, exit_code: 4 };
         assert_eq!(text(&error), r#"{"event":"error","error":"e","hint":null,"exit_code":4}"#);
     }

@@ -31,16 +31,23 @@ pub(crate) fn run(context: &Context, args: &ForwardArgs) -> Result<(), Failure> 
         service: Some(args.target.service.clone()),
         preference: args.way.preference(),
     };
-    let mut session = Session::open(context, Part::CallOften)?;
-    let mut forward = Forward::listen(&mut session, wish, args.listen)?;
+    let port_mapping = context.settings.port_mapping(args.mapping);
+    let mut session = Session::open(context, Part::CallOften { port_mapping })?;
+    let end = forward(&mut session, wish, args.listen);
+    session.close()?;
+    end
+}
+
+fn forward(session: &mut Session<'_>, wish: Wish, at: SocketAddr) -> Result<(), Failure> {
+    let mut forward = Forward::listen(session, wish, at)?;
     loop {
         match session.next(forward.deadline())? {
-            Happening::Event(event) => forward.handle(&mut session, event)?,
+            Happening::Event(event) => forward.handle(session, event)?,
             Happening::Ready(LISTENER) => forward.queued = true,
             Happening::Signal(signal) => return Err(stopped_by(signal)),
             Happening::Ready(_) | Happening::Deadline => {}
         }
-        forward.accept(&mut session)?;
+        forward.accept(session)?;
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::proto::portmap::Protocol;
 use crate::proto::punch::report::{candidate_kind, mapping, role};
 use crate::proto::punch::{
     DialEnd, DialReport, Opened, Outcome, PunchError, Report, RoundReport, Winner,
@@ -168,6 +169,15 @@ pub(crate) fn allocation(allocation: Allocation) -> &'static str {
         Allocation::Sequential { .. } => "sequential",
         Allocation::Random => "random",
         Allocation::Block { .. } => "block",
+    }
+}
+
+/// The word for what granted a port mapping.
+pub(crate) fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Pcp => "pcp",
+        Protocol::NatPmp => "nat-pmp",
+        Protocol::Upnp => "upnp",
     }
 }
 

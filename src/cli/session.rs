@@ -21,6 +21,7 @@ use crate::net::peer::{Event, Options, PeerHost, Service};
 use crate::net::reactor::{Core, HostId, Reactor};
 use crate::net::sys;
 use crate::proto::peer::{self, LoginError};
+use crate::proto::portmap::{self, Worthless};
 use crate::proto::punch::{Report, report};
 use crate::wire::message::{Allocation, Allow, Mapping, Nat};
 
@@ -52,7 +53,10 @@ pub(crate) enum Part {
     /// One call at most. Callers of one identity run beside each other.
     CallOnce,
     /// Many calls to one peer: fresh ports are kept ready for them.
-    CallOften,
+    CallOften {
+        /// See [`Offer::port_mapping`].
+        port_mapping: bool,
+    },
     /// No calls. It hears who comes and goes.
     Watch,
 }
@@ -64,6 +68,8 @@ pub(crate) struct Offer {
     pub(crate) allow: Allow,
     /// What it shares.
     pub(crate) services: HashMap<String, Service>,
+    /// Whether the router is asked to map a port. Not worth it for one call.
+    pub(crate) port_mapping: bool,
 }
 
 /// What [`Session::next`] has to tell.
@@ -108,10 +114,13 @@ impl<'a> Session<'a> {
         let signals = Signals::watch(&mut reactor, &Signal::ALL)?;
         // One call is over before a new login would help it.
         let follow_network = !matches!(part, Part::CallOnce);
-        let (offer, spare_holes) = match part {
-            Part::Share(offer) => (Some(offer), 0),
-            Part::CallOnce | Part::Watch => (None, 0),
-            Part::CallOften => (None, limits::SPARE_HOLES),
+        let (offer, spare_holes, port_mapping) = match part {
+            Part::Share(offer) => {
+                let port_mapping = offer.port_mapping;
+                (Some(offer), 0, port_mapping)
+            }
+            Part::CallOnce | Part::Watch => (None, 0, false),
+            Part::CallOften { port_mapping } => (None, limits::SPARE_HOLES, port_mapping),
         };
         let reachable = offer.is_some();
         let offer = offer.unwrap_or_default();
@@ -125,6 +134,7 @@ impl<'a> Session<'a> {
             agent: agent(),
             spare_holes,
             follow_network,
+            port_mapping,
         };
         let seed = getrandom::u64().map_err(std::io::Error::other)?;
         let host = reactor.add_peer(|core, id| PeerHost::open(core, id, options, seed));
@@ -184,12 +194,22 @@ impl<'a> Session<'a> {
         self.with_peer(|peer, core| peer.command(core, |machine| machine.watch(peers)));
     }
 
+    /// The program ends: what the router does for us is ended first, as far as that goes quickly.
+    pub(crate) fn close(mut self) -> Result<(), Failure> {
+        let deadline = clock::now() + limits::PORT_UNMAPPING_TIME;
+        self.with_peer(PeerHost::remove_port_mapping);
+        while self.reactor.peer(self.host).has_port_mapping() && clock::now() < deadline {
+            self.reactor.turn(Some(deadline))?;
+        }
+        Ok(())
+    }
+
     /// Why there is no login, as far as is known.
     pub(crate) fn login_failure(&self) -> Option<Failure> {
         self.last_error.as_ref().map(|error| explain::login(error, &self.trust))
     }
 
-    /// Tells of the login, the NAT, and who comes and goes.
+    /// Tells of the login, the NAT, the router, and who comes and goes.
     ///
     /// # Errors
     /// When the login is lost for good.
@@ -197,6 +217,8 @@ impl<'a> Session<'a> {
         let event = match event {
             Event::Peer(event) => event,
             Event::DirectWay { report, .. } => return self.direct_way(&report),
+            Event::PortMapped { mapping, worth } => return self.port_mapped(mapping, worth),
+            Event::PortMappingLost(mapping) => return self.port_mapping_lost(mapping),
             _ => return Ok(()),
         };
         match event {
@@ -274,6 +296,32 @@ impl<'a> Session<'a> {
             name: &named.name,
             report: Box::new(report_json::report(report)),
         })
+    }
+
+    fn port_mapped(
+        &self,
+        mapping: portmap::Mapping,
+        worth: Result<(), Worthless>,
+    ) -> Result<(), Failure> {
+        let portmap::Mapping { protocol, external } = mapping;
+        match worth {
+            Ok(()) => log::info!("the router maps {external} to us, by {protocol}"),
+            Err(why) => {
+                log::info!("the router maps {external} to us, by {protocol}, in vain: {why}");
+            }
+        }
+        self.output().event(&events::Event::PortMapped {
+            protocol: report_json::protocol(protocol),
+            endpoint: external,
+            candidate: worth.is_ok(),
+        })
+    }
+
+    fn port_mapping_lost(&self, mapping: portmap::Mapping) -> Result<(), Failure> {
+        let portmap::Mapping { protocol, external } = mapping;
+        log::info!("the router maps {external} to us no more, by {protocol}");
+        let protocol = report_json::protocol(protocol);
+        self.output().event(&events::Event::PortMappingLost { protocol, endpoint: external })
     }
 
     fn presence(&self, peer: PeerId, online: bool, room: &str) -> Result<(), Failure> {

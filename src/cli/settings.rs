@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::address_book::AddressBook;
-use super::args::Global;
+use super::args::{Global, PortMapping};
 use super::config::Config;
 use super::exit::Failure;
 use super::home::{Environment, Home};
@@ -92,6 +92,11 @@ impl Settings {
         }
     }
 
+    /// Whether the router may be asked to map a port: the command line and the file can both say no.
+    pub(crate) fn port_mapping(&self, args: PortMapping) -> bool {
+        !args.no_port_mapping && self.config.port_mapping.unwrap_or(true)
+    }
+
     /// The rooms to be in: what the command line says, or else the file.
     pub(crate) fn rooms(&self, named: &[String]) -> Result<Vec<String>, Failure> {
         let rooms = match named {
@@ -178,6 +183,15 @@ mod tests {
         assert_eq!(settings.rooms(&["s".to_owned()]).unwrap(), ["s"]);
         settings.rooms(&[String::new()]).unwrap_err();
         settings.rooms(&["x".repeat(65)]).unwrap_err();
+    }
+
+    #[test]
+    fn the_router_is_asked_unless_somebody_says_no() {
+        let [silent, no] = [false, true].map(|no_port_mapping| PortMapping { no_port_mapping });
+        let (_home, asked) = settings("", &[]);
+        assert_eq!([silent, no].map(|args| asked.port_mapping(args)), [true, false]);
+        let (_home, asked) = settings("port_mapping = false", &[]);
+        assert_eq!([silent, no].map(|args| asked.port_mapping(args)), [false, false]);
     }
 
     #[test]

@@ -32,12 +32,20 @@ pub(crate) fn run(context: &Context, args: &ShareArgs) -> Result<(), Failure> {
     header(context, &targets, &allow)?;
     let services =
         targets.into_iter().map(|(name, target)| (name, Service::Address(target))).collect();
-    let mut session = Session::open(context, Part::Share(Offer { allow, services }))?;
+    let port_mapping = context.settings.port_mapping(args.mapping);
+    let offer = Offer { allow, services, port_mapping };
+    let mut session = Session::open(context, Part::Share(offer))?;
     session.join(rooms);
+    let end = share(&mut session);
+    session.close()?;
+    end
+}
+
+fn share(session: &mut Session<'_>) -> Result<(), Failure> {
     let mut share = Share { visitors: HashMap::new(), count: 0 };
     loop {
         match session.next(None)? {
-            Happening::Event(event) => share.handle(&mut session, event)?,
+            Happening::Event(event) => share.handle(session, event)?,
             Happening::Signal(signal) => return Err(stopped_by(signal)),
             Happening::Ready(_) | Happening::Deadline => {}
         }

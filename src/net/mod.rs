@@ -1,6 +1,7 @@
 //! The only sockets: a reactor on mio, and the two hosts that drive the machines in it.
 
 pub mod clock;
+pub mod gateway;
 pub mod interfaces;
 mod network;
 pub mod outbox;

@@ -1,14 +1,15 @@
 //! Sockets as punching needs them: many on one local port, non-blocking, and honest about errors.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, TcpStream, UdpSocket};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::sys;
 use crate::limits;
 use crate::proto::punch::DialError;
+use crate::wire::portmap::CLIENT_PORT;
 
 /// Connections that the kernel accepts before we do. A reconnect storm fills a short queue; the
 /// kernel cuts this at net.core.somaxconn.
@@ -66,10 +67,43 @@ pub fn dial(local_port: u16, to: SocketAddr) -> io::Result<TcpStream> {
 /// # Errors
 /// What connect(2) of a datagram socket says: there may be no way.
 pub fn source_address(to: SocketAddr) -> io::Result<IpAddr> {
-    let socket = UdpSocket::bind((unspecified(to), 0))?;
+    let socket = std::net::UdpSocket::bind((unspecified(to), 0))?;
     socket.connect(to)?;
     Ok(socket.local_addr()?.ip())
 }
+
+/// A socket for datagrams.
+///
+/// # Errors
+/// What bind(2) says.
+pub fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    UdpSocket::bind(address)
+}
+
+/// Hears what routers tell all clients of port mapping on our own network (RFC 6887 §14.1.1), beside
+/// other programs that do.
+///
+/// # Errors
+/// What bind(2) and setsockopt(2) say.
+pub fn announcements(own: IpAddr, scope: u32) -> io::Result<UdpSocket> {
+    let own = SocketAddr::new(own, CLIENT_PORT);
+    let socket = Socket::new(Domain::for_address(own), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if own.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&SocketAddr::new(unspecified(own), CLIENT_PORT).into())?;
+    match own.ip() {
+        IpAddr::V4(ip) => socket.join_multicast_v4(&ALL_HOSTS_V4, &ip)?,
+        IpAddr::V6(_) => socket.join_multicast_v6(&ALL_HOSTS_V6, scope)?,
+    }
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+const ALL_HOSTS_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
+const ALL_HOSTS_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// What became of a dial.
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 
 pub mod nat;
 pub mod peer;
+pub mod portmap;
 pub mod punch;
 pub mod rendezvous;
 pub mod timers;

@@ -9,6 +9,7 @@
 //! main connection    peer ↔ S     handshake XX, then messages               message
 //! direct connection  peer ↔ peer  handshake KK, then records                record
 //! hole connection    peer ↔ S     STUN Binding over TCP (RFC 8489)          stun
+//! peer ↔ its router               PCP, NAT-PMP, UPnP                        portmap
 //! ```
 //!
 //! Decoders take what has arrived and say how much of it they used: half a frame is not an error.
@@ -18,6 +19,7 @@ pub mod codec;
 pub mod frame;
 pub mod message;
 pub mod noise;
+pub mod portmap;
 pub mod record;
 pub mod refusal;
 pub mod stun;

@@ -86,6 +86,7 @@ impl World {
             agent: "test".into(),
             spare_holes: 0,
             follow_network: false,
+            port_mapping: false,
         };
         change(&mut options);
         let id = PeerId::of(options.key.public());

@@ -134,6 +134,7 @@ impl Demo {
             agent: agent(),
             spare_holes: 0,
             follow_network: false,
+            port_mapping: false,
         };
         let seed = getrandom::u64().map_err(std::io::Error::other)?;
         let host = self.reactor.add_peer(|core, id| PeerHost::open(core, id, options, seed));

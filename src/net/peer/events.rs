@@ -6,6 +6,7 @@ use super::PeerHost;
 use crate::identity::PeerId;
 use crate::net::reactor::Core;
 use crate::proto::peer::{self, PunchId};
+use crate::proto::portmap::{Mapping, Worthless};
 use crate::proto::punch::{Outcome, Report};
 use crate::wire::noise::NoiseError;
 use crate::wire::record::Purpose;
@@ -76,6 +77,15 @@ pub enum Event {
         /// The value that was sent.
         value: u64,
     },
+    /// Our router maps the main port.
+    PortMapped {
+        /// Where, and by which protocol.
+        mapping: Mapping,
+        /// Whether it is told to S; why not, where others can't reach it.
+        worth: Result<(), Worthless>,
+    },
+    /// Our router doesn't map the main port any more, though nobody asked it to end that.
+    PortMappingLost(Mapping),
     /// A stream has ended.
     Closed {
         /// Which.
@@ -135,7 +145,12 @@ impl std::error::Error for StreamError {}
 impl PeerHost {
     pub(super) fn hand_on(&mut self, core: &mut Core, event: peer::Event) {
         let peer::Event::Ended { punch, report } = event else {
-            return self.events.push_back(Event::Peer(event));
+            let logged_in = matches!(event, peer::Event::LoggedIn { .. });
+            self.events.push_back(Event::Peer(event));
+            if logged_in {
+                self.tell_mapped();
+            }
+            return;
         };
         let stream = self.won.remove(&punch);
         if self.end_search(core, punch, stream, &report) {

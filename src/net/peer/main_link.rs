@@ -299,6 +299,10 @@ impl PeerHost {
         self.options.server.key = Some(id);
         main.wire.send(&out).map_err(|error| LoginError::Lost(error.to_string()))?;
         self.machine.handle_channel(server, clock::now());
+        // Those who meet on this machine are on it.
+        if !server.ip().is_loopback() {
+            self.map_main_port(core, number);
+        }
         self.drain(core);
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! holes       fresh ports, and probes
 //! paths       dials and accepted connections, until one is proved
 //! relay       the way through S, until it is a path
+//! port_mapping  what our router is asked for
 //! direct_way  … and whether a direct one opens after all
 //! streams     the proved connections, and the local sockets that they are pumped to
 //! ```
@@ -17,6 +18,7 @@ mod local;
 mod main_link;
 mod network;
 mod paths;
+mod port_mapping;
 mod relay;
 mod streams;
 
@@ -26,7 +28,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mio::Token;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, TcpStream, UdpSocket};
 use slab::Slab;
 
 use self::direct_way::Search;
@@ -36,6 +38,7 @@ use self::local::Local;
 pub use self::local::{LocalEnd, LocalSocket};
 use self::main_link::{MainLink, MainPort};
 use self::paths::PathLink;
+use self::port_mapping::{PortMapping, RouterLink};
 use self::relay::RelayLink;
 use self::streams::Wanted;
 use super::clock;
@@ -74,6 +77,9 @@ pub struct Options {
     /// reactor. Otherwise, and where the system has no such notices, a login that the old network takes
     /// with it ends by keepalive. For who stays logged in.
     pub follow_network: bool,
+    /// Whether this network's router is asked to map the main port. Whoever ends calls
+    /// [`PeerHost::remove_port_mapping`] first.
+    pub port_mapping: bool,
 }
 
 /// What a peer does with a stream that an allowed peer opens.
@@ -125,6 +131,12 @@ enum Sock {
         conn: ConnId,
     },
     Relay(Box<RelayLink>),
+    /// Between us and our router, or all routers.
+    Datagrams {
+        socket: UdpSocket,
+        token: Token,
+    },
+    Router(Box<RouterLink>),
     Path(Box<PathLink>),
     Local(Box<Local>),
     /// Between two kinds, for the length of a call.
@@ -170,6 +182,7 @@ pub struct PeerHost {
     searching: HashMap<PunchId, StreamId>,
     streams: HashMap<StreamId, usize>,
     last_stream: u64,
+    port_mapping: Option<Box<PortMapping>>,
     timers: Timers<Due>,
     events: VecDeque<Event>,
     /// Where a frame is made before it is written.
@@ -188,6 +201,7 @@ impl PeerHost {
             spare_holes: options.spare_holes,
             sockets: sys::descriptor_limit().map_or(256, |limit| limit as usize / 4),
         };
+        let port_mapping = options.port_mapping.then(|| Box::new(PortMapping::new(seed)));
         let mut host = Self {
             id,
             options,
@@ -207,6 +221,7 @@ impl PeerHost {
             searching: HashMap::new(),
             streams: HashMap::new(),
             last_stream: 0,
+            port_mapping,
             timers: Timers::new(),
             events: VecDeque::new(),
             assembly: Vec::new(),
@@ -279,11 +294,13 @@ impl PeerHost {
 
     /// When [`Self::handle_timeout`] is due at the latest.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        [self.machine.poll_timeout(), self.timers.next()].into_iter().flatten().min()
+        let mapping = self.port_mapping.as_ref().and_then(|mapping| mapping.poll_timeout());
+        [self.machine.poll_timeout(), self.timers.next(), mapping].into_iter().flatten().min()
     }
 
     pub(super) fn handle_timeout(&mut self, core: &mut Core, now: Instant) {
         self.machine.handle_timeout(now);
+        self.handle_port_mapping_timeout(core);
         while let Some((at, due)) = self.timers.expire(now) {
             match due {
                 Due::Unclaimed(key) => self.expire_unclaimed(core, key, at),
@@ -308,6 +325,8 @@ impl PeerHost {
             Some(Sock::Probe(_)) => self.handle_probe_ready(core, key, readiness),
             Some(Sock::Dial { .. }) => self.handle_dial_ready(core, key),
             Some(Sock::Relay(_)) => self.handle_relay_ready(core, key),
+            Some(Sock::Datagrams { .. }) => self.handle_datagrams(core, key),
+            Some(Sock::Router(_)) => self.handle_router_ready(core, key, readiness),
             Some(Sock::Path(_)) => self.handle_path_ready(core, key, readiness),
             Some(Sock::Local(_)) => self.handle_local_ready(core, key, readiness),
             Some(Sock::Moving) | None => {
@@ -319,11 +338,22 @@ impl PeerHost {
 
     /// Does what the machine wants, until it wants nothing more, and hands its events on.
     fn drain(&mut self, core: &mut Core) {
+        self.drain_port_mapping(core);
+        loop {
+            self.act(core);
+            // What is handed on may give the machine something to say.
+            if !self.hand_on_all(core) {
+                return;
+            }
+        }
+    }
+
+    fn act(&mut self, core: &mut Core) {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::DialMain => self.dial_main(core),
                 Action::CloseMain => self.close_main(core),
-                Action::LookAtNetwork => self.look_at_network(),
+                Action::LookAtNetwork => self.look_at_network(core),
                 Action::Send(message) => self.send_main(core, &message),
                 Action::ProbeMain { to } => self.probe_main(core, to),
                 Action::ProbeFresh { index, to } => self.probe_fresh(core, index, to),
@@ -335,13 +365,16 @@ impl PeerHost {
                 Action::Punch { punch, action } => self.drive_punch(core, punch, &action),
             }
         }
-        self.hand_on_all(core);
     }
 
-    fn hand_on_all(&mut self, core: &mut Core) {
+    /// Returns whether there was anything.
+    fn hand_on_all(&mut self, core: &mut Core) -> bool {
+        let mut any = false;
         while let Some(event) = self.machine.poll_event() {
             self.hand_on(core, event);
+            any = true;
         }
+        any
     }
 
     fn drive_punch(&mut self, core: &mut Core, punch: PunchId, action: &punch::Action) {
@@ -400,6 +433,8 @@ impl PeerHost {
             Some(Sock::Probe(mut probe)) => core.deregister(&mut probe.stream, probe.token),
             Some(Sock::Dial { mut stream, token, .. }) => core.deregister(&mut stream, token),
             Some(Sock::Relay(mut relay)) => core.deregister(&mut relay.stream, relay.token),
+            Some(Sock::Datagrams { mut socket, token }) => core.deregister(&mut socket, token),
+            Some(Sock::Router(mut link)) => core.deregister(&mut link.stream, link.token),
             Some(Sock::Path(mut path)) => {
                 core.deregister(&mut path.wire.stream, path.wire.token);
             }

@@ -38,7 +38,8 @@ impl PeerHost {
         self.drain(core);
     }
 
-    pub(super) fn look_at_network(&mut self) {
+    pub(super) fn look_at_network(&mut self, core: &mut Core) {
+        self.look_at_gateways(core);
         match self.network() {
             Ok(network) => {
                 log::debug!("network: {network:?}");

@@ -322,6 +322,7 @@ impl Peer {
     pub fn login(&mut self, local_port: u16, hosts: Vec<IpAddr>, nonce: Nonce) -> Login {
         self.begin_on_network(&hosts);
         self.main = Main { local_port, nonce, hosts: hosts.clone(), ..Main::default() };
+        self.mapped.clear();
         self.main.told = Some(Message::Update {
             nat: self.nat,
             hosts: hosts.clone(),

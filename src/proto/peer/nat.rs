@@ -122,6 +122,14 @@ impl Peer {
         }
     }
 
+    /// Where routers map the main port of this login because they were asked to: replaces what was said
+    /// before. A next login has another port, and begins without.
+    pub fn set_mapped(&mut self, mut mapped: Vec<SocketAddr>) {
+        mapped.truncate(limits::MAPPED_ENDPOINTS);
+        self.mapped = mapped;
+        self.tell_nat();
+    }
+
     /// Where S answers STUN, as we can reach it.
     pub(super) fn hole_endpoints(&self) -> Vec<SocketAddr> {
         let Some(welcome) = &self.main.welcome else { return Vec::new() };

@@ -230,6 +230,29 @@ fn probes_of_a_lost_login_are_closed() {
 }
 
 #[test]
+fn a_mapped_endpoint_is_told_once_and_belongs_to_its_login() {
+    let mut bench = bench(|_| {});
+    bench.authenticate();
+    let endpoint: SocketAddr = "198.51.100.7:4001".parse().unwrap();
+    bench.peer.set_mapped(vec![]);
+    bench.welcome();
+    assert!(bench.sent().is_empty());
+    for _ in 0..2 {
+        bench.peer.set_mapped(vec![endpoint]);
+    }
+    assert!(matches!(&bench.sent()[..], [Message::Update { mapped, .. }] if *mapped == [endpoint]));
+    bench.peer.set_mapped(vec![]);
+    assert!(matches!(&bench.sent()[..], [Message::Update { mapped, .. }] if mapped.is_empty()));
+    bench.peer.set_mapped(vec![endpoint; limits::MAPPED_ENDPOINTS + 1]);
+    assert!(matches!(&bench.sent()[..], [Message::Update { mapped, .. }]
+        if mapped.len() == limits::MAPPED_ENDPOINTS));
+    // The next login has another main port.
+    bench.peer.login(1001, vec![], NONCE);
+    bench.peer.set_mapped(vec![]);
+    assert!(bench.sent().is_empty());
+}
+
+#[test]
 fn a_release_dials_at_once_and_a_second_request_uses_a_fresh_port() {
     let mut bench = bench(|_| {});
     bench.log_in();
