@@ -106,8 +106,7 @@ impl PeerHost {
 
     /// The network may have changed under the login.
     pub(super) fn look_at_gateways(&mut self, core: &mut Core) {
-        let started = |mapping: &Box<PortMapping>| mapping.machine.is_started();
-        if !self.port_mapping.as_ref().is_some_and(started) {
+        if !self.port_mapping.as_ref().is_some_and(|mapping| mapping.machine.is_started()) {
             return;
         }
         let network = gateway::network();
