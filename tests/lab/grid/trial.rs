@@ -9,7 +9,8 @@ use super::theory;
 use crate::data::{Exchange, noise};
 use crate::nat::Nat;
 use crate::peers::{Peer, Rendezvous};
-use crate::sockets::at;
+use crate::programs::Program;
+use crate::sockets::{SOON, at};
 use crate::topology::Lab;
 
 /// One way, between every two sites.
@@ -66,7 +67,8 @@ impl Trial {
         let service = at([127, 0, 0, 1], 8080);
         let (from_a, from_b) = (noise(1, PAYLOAD), noise(2, PAYLOAD));
         let exchange = Exchange::start(&lab.b.namespace, service, PAYLOAD, from_b.clone());
-        let _share = b.share("web", service, &a);
+        let share = b.share("web", service, &a);
+        wait_until_known(&share);
         let pipe = a.pipe(&b, "web");
         let event = match pipe.program.event_of(&["connected", "failed", "error"], PATIENCE) {
             Ok(event) => event,
@@ -98,6 +100,16 @@ impl Trial {
             "rounds": self.rounds,
             "error": self.error,
         })
+    }
+}
+
+/// B has been there for a while, and has looked at its NAT; A has just started.
+fn wait_until_known(share: &Program) {
+    let seen = share.event("mapping", SOON);
+    let by_destination =
+        ["address-dependent", "address-and-port-dependent"].iter().any(|it| seen["mapping"] == *it);
+    if by_destination && seen["allocation"] == "unknown" {
+        share.event("mapping", SOON);
     }
 }
 
