@@ -14,8 +14,8 @@
 //! side. The WAN is a thread of this process that carries packets between the sites' TUN devices,
 //! with a delay that it keeps to a fraction of a millisecond, and counts them.
 //!
-//! The lab needs root, and the packages iproute2, nftables, openssh-client and openssh-server. A
-//! test that lacks them fails and says so.
+//! The lab needs root, and the packages iproute2, nftables, miniupnpd-nftables, openssh-client and
+//! openssh-server. A test that lacks them fails and says so.
 
 // Tests drive real programs in real time: here is no machine that could be told the time.
 #![allow(clippy::disallowed_methods)]
@@ -41,6 +41,7 @@ mod faults;
 mod forward;
 mod matrix;
 mod pairs;
+mod portmap;
 mod presets;
 mod relayed;
 mod ssh;

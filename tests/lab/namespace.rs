@@ -82,6 +82,13 @@ impl Namespace {
         self.feed("nft", &["-f", "-"], ruleset);
     }
 
+    /// The rules as `nft` lists them.
+    pub(crate) fn rules(&self) -> String {
+        let output = self.command("nft").args(["list", "ruleset"]).output().expect("nft");
+        assert!(output.status.success(), "nft list ruleset in {}", self.name);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     pub(crate) fn sysctl(&self, key: &str, value: &str) {
         let path = format!("/proc/sys/net/{key}");
         self.run(|| fs::write(&path, value)).unwrap_or_else(|e| panic!("{path}: {e}"));

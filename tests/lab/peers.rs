@@ -93,8 +93,20 @@ impl<'lab> Peer<'lab> {
 
     /// `gimlet share service=address --allow friend`, logged in.
     pub(crate) fn share(&self, service: &str, address: SocketAddr, friend: &Peer<'_>) -> Program {
+        self.share_with(service, address, friend, &[])
+    }
+
+    /// The same, with more options.
+    pub(crate) fn share_with(
+        &self,
+        service: &str,
+        address: SocketAddr,
+        friend: &Peer<'_>,
+        options: &[&str],
+    ) -> Program {
         let mut command = self.gimlet();
         command.arg("share").arg(format!("{service}={address}")).args(["--allow", &friend.id]);
+        command.args(options);
         let program = self.start("share", command, Stdout::Lines);
         program.event("ready", SOON);
         program

@@ -98,6 +98,12 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    /// Asks it to end, which it must do, and successfully.
+    pub(crate) fn terminate(&mut self, within: Duration) {
+        sys::terminate(self.pid()).unwrap();
+        self.succeed(within);
+    }
+
     /// Waits for the program's own end.
     pub(crate) fn exit(&mut self, within: Duration) -> ExitStatus {
         let process = sys::open_process(self.pid()).unwrap();

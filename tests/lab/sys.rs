@@ -42,6 +42,12 @@ pub(crate) fn confine(command: &mut Command, namespace: BorrowedFd<'_>) {
     unsafe { command.pre_exec(prepare) };
 }
 
+/// Asks a process to end.
+pub(crate) fn terminate(process: u32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::kill(process as libc::pid_t, libc::SIGTERM) }).map(drop)
+}
+
 /// A new TUN device in the calling thread's namespace: whole IP packets, one per read and write.
 /// It vanishes when the descriptor is closed.
 pub(crate) fn open_tun(name: &str) -> io::Result<File> {
