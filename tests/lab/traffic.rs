@@ -1,6 +1,7 @@
 //! The connections of others behind the same NAT: what makes a NAT that counts hard to predict.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::{IpAddr, Shutdown, TcpListener};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex};
@@ -44,8 +45,12 @@ impl Traffic {
                 if stopped.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
                     return;
                 }
-                let connection = begin_dial(&namespace, at(from, 0), at(to, PORT));
-                open.push_back(connection.expect("dial the sink"));
+                match begin_dial(&namespace, at(from, 0), at(to, PORT)) {
+                    Ok(connection) => open.push_back(connection),
+                    // A shared port may be chosen a second time, while its first connection lives.
+                    Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => {}
+                    Err(e) => panic!("dial the sink: {e}"),
+                }
                 if open.len() > AT_A_TIME {
                     open.pop_front();
                 }
