@@ -145,7 +145,7 @@ fn check_ports(nat: &Nat, foreign: u32, endpoints: &[SocketAddr]) {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Answer {
+pub(crate) enum Answer {
     LetIn,
     Silence,
     Rst,
@@ -185,7 +185,7 @@ fn check_filtering(lab: &Lab, nat: &Nat, mapped: SocketAddr) {
 }
 
 /// What a SYN draws.
-fn knock(host: &Host, from: SocketAddr, to: SocketAddr, wait: Duration) -> Answer {
+pub(crate) fn knock(host: &Host, from: SocketAddr, to: SocketAddr, wait: Duration) -> Answer {
     // An RST and an ICMP error look the same in connect().
     let errors = host.namespace.run(|| match from {
         SocketAddr::V4(_) => Some(Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))),

@@ -34,6 +34,9 @@ mod traffic;
 mod userspace_nat;
 mod wan;
 
+mod agreed;
+#[path = "../simulator/agreed.rs"]
+mod agreed_table;
 mod behaviour;
 mod checks;
 mod direct_way;

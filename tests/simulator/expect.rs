@@ -1,7 +1,7 @@
 //! What the theory says of a story in which nothing goes wrong. The lab's theory says what is possible; here
 //! is added what is certain.
 
-use crate::nat::{Allocation, Filtering, Mapping, Nat, Pool, Refusal};
+use crate::nat::{Allocation, Crossing, Filtering, Mapping, Nat, Pool, Refusal};
 use crate::site::Layout;
 use crate::story::Story;
 use crate::theory;
@@ -14,6 +14,8 @@ pub(crate) enum Expect {
     Mostly,
     /// Never direct.
     Never,
+    /// Possible, and not tried yet: what is missing.
+    Gap(&'static str),
     /// No claim is made.
     Anything,
 }
@@ -23,8 +25,10 @@ pub(crate) fn of(story: &Story) -> Expect {
         Layout::Apart([a, b]) => apart(&a, &b),
         // They see each other without any router.
         Layout::OneLan(nat) => match nat.pool {
-            Pool::Arbitrary(_) => Expect::Anything,
-            _ => Expect::Direct,
+            Pool::One => Expect::Direct,
+            Pool::Paired(_) | Pool::Arbitrary(_) => {
+                Expect::Gap("one LAN whose hosts appear at several public addresses")
+            }
         },
         Layout::OneCarrier { carrier, .. } => match hairpin_opens(&carrier) {
             true if story.habits.hairpin => Expect::Direct,
@@ -40,30 +44,41 @@ fn hairpin_opens(carrier: &Nat) -> bool {
     !resets || carrier.filtering != Filtering::AddressAndPortDependent
 }
 
-/// What the theory calls possible, and no round is planned for; and what is lost by it. To be shortened: a pair
-/// that has come to be direct is a fault here, too.
-pub(crate) fn is_gap(a: &Nat, b: &Nat) -> bool {
+/// What the theory calls possible, and no round is planned for. To be shortened: what comes to be direct is a
+/// fault here, too.
+fn gap(a: &Nat, b: &Nat) -> Option<&'static str> {
     let counts =
         |nat: &Nat| nat.chain().any(|nat| matches!(nat.allocation, Allocation::Sequential { .. }));
     let spreads = |nat: &Nat| matches!(nat.pool, Pool::Arbitrary(_));
-    let blocks = |nat: &Nat| nat.name == Nat::BLOCK.name;
-    // Any of four addresses is seen, and one is dialled.
-    let pool = |one: &Nat, other: &Nat| spreads(one) && (is_known(other) || counts(other));
-    // The block would be guessed, and the sequence be predicted.
-    let block = |one: &Nat, other: &Nat| blocks(one) && counts(other);
-    let either = |gap: &dyn Fn(&Nat, &Nat) -> bool| gap(a, b) || gap(b, a);
-    either(&pool) || either(&block) || (spreads(a) && spreads(b))
+    let filters =
+        |nat: &Nat| nat.chain().any(|nat| nat.filtering == Filtering::AddressAndPortDependent);
+    let breaks = |nat: &Nat| nat.chain().any(|nat| nat.crossing != Crossing::LetIn);
+    let pool = |one: &Nat, other: &Nat| {
+        spreads(one) && filters(other) && (is_known(other) || counts(other) || spreads(other))
+    };
+    let block = |one: &Nat, other: &Nat| one.name == Nat::BLOCK.name && counts(other);
+    if pool(a, b) || pool(b, a) {
+        Some("any of several addresses: one is seen, another one dials")
+    } else if block(a, b) || block(b, a) {
+        Some("a block against a sequence")
+    } else if breaks(a) && breaks(b) {
+        Some("both break simultaneous open, and one would let the other in")
+    } else {
+        None
+    }
 }
 
 fn apart(a: &Nat, b: &Nat) -> Expect {
     // The lab's theory is for NATs that there are.
     let made_up = Nat::named(a.name).is_none() || Nat::named(b.name).is_none();
-    match theory::is_possible(a, b) {
-        true if made_up && !(is_known(a) && is_known(b)) => Expect::Anything,
-        false if made_up => Expect::Anything,
-        false => Expect::Never,
-        true if is_known(a) && is_known(b) => Expect::Direct,
-        true => Expect::Mostly,
+    match (theory::is_possible(a, b), gap(a, b)) {
+        (true, Some(_)) if made_up => Expect::Anything,
+        (true, Some(gap)) => Expect::Gap(gap),
+        (true, None) if made_up && !(is_known(a) && is_known(b)) => Expect::Anything,
+        (false, _) if made_up => Expect::Anything,
+        (false, _) => Expect::Never,
+        (true, None) if is_known(a) && is_known(b) => Expect::Direct,
+        (true, None) => Expect::Mostly,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What must hold at the end of each story, whatever happened in it.
 
-use gimlet::proto::punch::Outcome;
+use gimlet::proto::punch::{Outcome, Preference};
 use gimlet::wire::message::Role;
 
 use crate::expect::Expect;
@@ -13,6 +13,7 @@ pub(crate) fn check(play: &mut Play<'_>) {
     for who in 0..2 {
         every_punch_ends(play, who, &mut faults);
         winners_are_the_peer(play, who, &mut faults);
+        preferences_are_kept(play, who, &mut faults);
     }
     both_sides_have_one_winner(play, &mut faults);
     if play.is_calm() {
@@ -52,6 +53,20 @@ fn winners_are_the_peer(play: &Play<'_>, who: usize, faults: &mut Vec<String>) {
         let mut same = play.ended[who].iter().filter_map(|(_, ended)| ended.winner.as_ref());
         if same.by_ref().filter(|its| its.sequences == winner.sequences).count() > 1 {
             faults.push(format!("one connection has won twice: {winner:?}"));
+        }
+    }
+}
+
+/// Who refuses the relay isn't relayed, and who asks for it is.
+fn preferences_are_kept(play: &Play<'_>, who: usize, faults: &mut Vec<String>) {
+    for (_, ended) in &play.ended[who] {
+        let fits = match (ended.report.preference, ending(ended)) {
+            (Preference::DirectOnly, ending) => ending != Ending::Relayed,
+            (Preference::RelayOnly, ending) => ending != Ending::Direct,
+            (Preference::Any, _) => true,
+        };
+        if !fits {
+            faults.push(format!("{:?}, and it is not:\n{}", ended.report.preference, ended.report));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gimlet::proto::peer::PunchId;
-use gimlet::proto::punch::{Outcome, Preference};
+use gimlet::proto::punch::Outcome;
 use gimlet::wire::message::Role;
 
 use crate::invariants;
@@ -67,7 +67,6 @@ pub(crate) struct Asked {
     pub(crate) who: usize,
     pub(crate) process: u32,
     pub(crate) punch: PunchId,
-    pub(crate) preference: Preference,
 }
 
 pub(crate) struct Play<'a> {
@@ -171,7 +170,7 @@ impl Play<'_> {
             .with(who + 1, |app, tcp, now| app.peer().connect(tcp, other, preference, now));
         if let Ok(punch) = punch {
             let process = self.processes[who];
-            self.asked.push(Asked { who, process, punch, preference });
+            self.asked.push(Asked { who, process, punch });
         }
     }
 
@@ -271,8 +270,14 @@ impl Play<'_> {
             return;
         };
         let seed = self.story.seed ^ self.world.now;
-        let manners = [Manners::Silent, Manners::Talkative, Manners::Echo, Manners::Closing];
-        let manners = manners[(seed % 4) as usize];
+        let manners = [
+            Manners::Silent,
+            Manners::Talkative,
+            Manners::Echo,
+            Manners::Closing,
+            Manners::Impostor,
+        ];
+        let manners = manners[(seed % 5) as usize];
         let host = site::add_passer_by(&mut self.world, manners, seed);
         self.world.with(host, |_, tcp, now| Stranger::knock(tcp, at, now));
     }

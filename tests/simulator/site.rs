@@ -97,14 +97,15 @@ pub(crate) fn add_peers(
                 add_peer(world, n, nets[n], own[n], people[n], seed);
             }
             for n in 0..2 {
-                add_stranger(world, nets[n], own[1 - n], Manners::Echo, seed);
+                let manners = [Manners::Echo, Manners::Impostor][(seed >> 1) as usize % 2];
+                add_stranger(world, nets[n], own[1 - n], manners, seed);
             }
         }
     }
 }
 
 /// The routers of one site; returns the innermost network and the address of its first host.
-fn add_access(
+pub(crate) fn add_access(
     world: &mut World,
     site: u8,
     nat: Nat,

@@ -1,6 +1,8 @@
 //! Somebody else's machine at an address that a candidate names, or one that knocks at ours.
 
-use crate::packet::{Endpoint, Frame};
+use gimlet::identity::PublicKey;
+
+use crate::packet::{Endpoint, Frame, Proof};
 use crate::tcp::{Event, SockId, Tcp};
 use crate::world::Now;
 
@@ -15,7 +17,12 @@ pub(crate) enum Manners {
     Echo,
     /// Closes at once.
     Closing,
+    /// Speaks our frames, and vouches for what it hears with a key of its own.
+    Impostor,
 }
+
+/// The key that an impostor has.
+const ITS_OWN: [u8; 32] = [99; 32];
 
 pub(crate) struct Stranger {
     pub(crate) manners: Manners,
@@ -36,6 +43,13 @@ impl Stranger {
                 tcp.close(sock, now.at);
             }
             (Event::Frame(frame), Manners::Echo) => tcp.send(sock, (**frame).clone(), now.at),
+            (Event::Frame(frame), Manners::Impostor) => {
+                if let Frame::Offer { proof, .. } = &**frame {
+                    let from = PublicKey::from_bytes(ITS_OWN);
+                    let answer = Proof { from, to: proof.from, ..proof.clone() };
+                    tcp.send(sock, Frame::Answer(answer), now.at);
+                }
+            }
             _ => {}
         }
     }

@@ -175,11 +175,6 @@ impl Tcp {
         self.get(id).map(|sock| (sock.iss, sock.irs))
     }
 
-    /// Whether both SYNs have met and nothing is established yet.
-    pub(crate) fn is_syn_received(&self, id: SockId) -> bool {
-        self.get(id).is_some_and(|sock| sock.state == State::SynReceived)
-    }
-
     // ---- what programs do ----
 
     /// Listens on a port, 0 for a free one.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::packet::{FastMap, Nanos, Packet};
+use crate::packet::{Content, FastMap, Nanos, Packet};
 use crate::path::{HOP, Path, Place};
 use crate::peer::PeerDriver;
 use crate::rendezvous::RendezvousDriver;
@@ -30,6 +30,8 @@ pub(crate) enum App {
     Rendezvous(Box<RendezvousDriver>),
     Peer(Box<PeerDriver>),
     Stranger(Stranger),
+    /// Plain sockets: what happened to them is kept.
+    Plain(Vec<(SockId, tcp::Event)>),
     None,
 }
 
@@ -104,6 +106,8 @@ pub(crate) struct World {
     /// Packets that were sent, and a digest of them all: two runs of a seed are the same.
     pub(crate) packets: u64,
     pub(crate) digest: u64,
+    /// The code of the last ICMP error that a host got.
+    pub(crate) last_icmp: Option<u8>,
 }
 
 impl World {
@@ -123,6 +127,7 @@ impl World {
             trace,
             packets: 0,
             digest: 0,
+            last_icmp: None,
         }
     }
 
@@ -245,6 +250,9 @@ impl World {
         let now = self.now;
         let node = &mut self.hosts[host];
         if node.powered && node.tcp.owns(packet.to.ip) {
+            if let Content::Unreachable { code, .. } = packet.content {
+                self.last_icmp = Some(code);
+            }
             node.tcp.receive(packet, now);
             self.settle(host);
         }
@@ -394,6 +402,7 @@ impl App {
             Self::Rendezvous(driver) => driver.handle_event(tcp, sock, event, now),
             Self::Peer(driver) => driver.handle_event(tcp, sock, event, now),
             Self::Stranger(stranger) => stranger.handle_event(tcp, sock, &event, now),
+            Self::Plain(events) => events.push((sock, event)),
             Self::None => {}
         }
     }
@@ -402,7 +411,7 @@ impl App {
         match self {
             Self::Rendezvous(driver) => driver.handle_timeout(tcp, now),
             Self::Peer(driver) => driver.handle_timeout(tcp, now),
-            Self::Stranger(_) | Self::None => {}
+            Self::Stranger(_) | Self::Plain(_) | Self::None => {}
         }
     }
 
@@ -411,7 +420,7 @@ impl App {
         let at = match self {
             Self::Rendezvous(driver) => driver.poll_timeout(),
             Self::Peer(driver) => driver.poll_timeout(),
-            Self::Stranger(_) | Self::None => None,
+            Self::Stranger(_) | Self::Plain(_) | Self::None => None,
         }?;
         Some(at.saturating_duration_since(epoch).as_nanos() as Nanos)
     }
