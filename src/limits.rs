@@ -310,6 +310,18 @@ pub const IGD_ANSWERS: usize = 4;
 /// Services of one router that are tried: one for each of its ways out.
 pub const IGD_SERVICES: usize = 4;
 
+// ---- one look at the NAT through any STUN server ----------------------------------------------------
+
+/// How long the system may look up the name of a STUN server.
+pub const STUN_RESOLVE_TIME: Duration = Duration::from_secs(5);
+
+/// How long the probes that go out together may take. The kernel sends SYNs at 0, 1.0, 2.0 and 3.1 s, so
+/// that three lost packets don't lose one.
+pub const STUN_ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// Addresses of a STUN server's name that are tried, one after the other: both families, twice.
+pub const STUN_ADDRESSES: usize = 4;
+
 // ---- one punch --------------------------------------------------------------------------------------
 
 /// Synchronised rounds in one punch.

@@ -1,4 +1,5 @@
-//! The only sockets: a reactor on mio, and the two hosts that drive the machines in it.
+//! The only sockets: a reactor on mio, the two hosts that drive the machines in it, and beside it a STUN
+//! client for those who ask once.
 
 pub mod clock;
 pub mod gateway;
@@ -9,4 +10,5 @@ pub mod peer;
 pub mod reactor;
 pub mod rendezvous;
 pub mod socket;
+pub mod stun_client;
 pub mod sys;

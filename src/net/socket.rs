@@ -105,6 +105,35 @@ pub fn announcements(own: IpAddr, scope: u32) -> io::Result<UdpSocket> {
 const ALL_HOSTS_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
 const ALL_HOSTS_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
+/// A local port that is held for dials which share it.
+#[derive(Debug)]
+pub struct Reserved {
+    port: u16,
+    /// Bound, and nothing else: nobody reaches it.
+    _socket: Socket,
+}
+
+impl Reserved {
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// Takes a local port of the kernel's choice, of the family of `to`, so that [`dial`] can go out from it
+/// again and again.
+///
+/// # Errors
+/// What bind(2) says.
+pub fn reserve(to: SocketAddr) -> io::Result<Reserved> {
+    let socket = new_socket(to)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&SocketAddr::new(unspecified(to), 0).into())?;
+    let local = socket.local_addr()?.as_socket();
+    let port = local.ok_or(io::ErrorKind::AddrNotAvailable)?.port();
+    Ok(Reserved { port, _socket: socket })
+}
+
 /// What became of a dial.
 #[derive(Debug)]
 pub enum Dialled {

@@ -61,6 +61,9 @@ pub fn classify_allocation(given: &[Given]) -> Allocation {
     }
 }
 
+/// Probes from fresh ports that show which ports a NAT hands out.
+pub const SERIES: usize = 9;
+
 /// The port that a NAT gave to a mapping from a local port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Given {

@@ -4,11 +4,8 @@ use std::net::SocketAddr;
 
 use super::{Action, Event, Peer};
 use crate::limits;
-use crate::proto::nat::{Given, Observation, classify_allocation, classify_mapping};
+use crate::proto::nat::{Given, Observation, SERIES, classify_allocation, classify_mapping};
 use crate::wire::message::{Message, Nat};
-
-/// Probes that show which ports a NAT hands out.
-const ALLOCATION_PROBES: usize = 9;
 
 impl Peer {
     // ---- events ----
@@ -91,9 +88,9 @@ impl Peer {
         if addresses.is_empty() {
             return self.tell_nat();
         }
-        self.main.given = vec![None; ALLOCATION_PROBES];
-        self.main.probes_out = ALLOCATION_PROBES;
-        for (index, to) in (0..ALLOCATION_PROBES).zip(addresses.into_iter().cycle()) {
+        self.main.given = vec![None; SERIES];
+        self.main.probes_out = SERIES;
+        for (index, to) in (0..SERIES).zip(addresses.into_iter().cycle()) {
             self.actions.push_back(Action::ProbeFresh { index, to });
         }
     }
