@@ -10,6 +10,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use super::exit;
+use super::nat::StunServer;
 use super::target::{PeerService, Shared, parse_listen};
 use crate::identity::{ParseServerAddrError, PeerId, ServerAddr};
 use crate::proto::punch::Preference;
@@ -102,6 +103,7 @@ pub(crate) enum Command {
     Forward(ForwardArgs),
     Ping(PingArgs),
     Watch(WatchArgs),
+    Nat(NatArgs),
     /// Watch two peers punch through to each other, all in this process
     ///
     /// A rendezvous and two peers on the loopback interface: no files, no network, no root.
@@ -285,6 +287,26 @@ pub(crate) struct WatchArgs {
     pub(crate) room: Vec<String>,
 }
 
+/// Say what kind of NAT this machine is behind, and what that means for connecting
+///
+/// The rendezvous helps to look: how the NAT maps, which ports it hands out, whom it lets in. What
+/// follows is told for each kind of NAT on the other side, with what could be changed on the router. The
+/// terms are those of RFC 4787 and RFC 5382.
+#[derive(Debug, Args)]
+#[command(after_help = format!("Examples:\n  \
+    gimlet nat\n  gimlet nat --stun stun.example.net:3478\n  \
+    gimlet nat --json | jq -r .direct\n  \
+    gimlet nat >/dev/null && echo 'direct connections can be expected'\n\n\
+    A STUN server shows how connections go out, and not how they come in. It needs no login.\n\n\
+    The exit code is 0 when direct connections can be expected with every NAT that maps \
+    endpoint-independently, which most do, and with everything easier, if need be by predicting or \
+    guessing ports; {} when they can't; 3 when nobody answers.", exit::MOSTLY_RELAYED))]
+pub(crate) struct NatArgs {
+    /// Ask this STUN server over TCP, instead of the rendezvous [default port: 3478]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) stun: Option<StunServer>,
+}
+
 /// A time from a millisecond to a year.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
@@ -347,6 +369,10 @@ mod tests {
         let Command::Ping(ping) = parse(line).unwrap().command else { panic!() };
         assert_eq!((ping.count, ping.interval), (2, Duration::from_millis(100)));
 
+        let line = "gimlet nat --stun stun.example.net";
+        let Command::Nat(nat) = parse(line).unwrap().command else { panic!() };
+        assert_eq!(nat.stun.unwrap().to_string(), "stun.example.net:3478");
+
         let line = "gimlet forward [::1]:0 home/web --no-port-mapping";
         let Command::Forward(forward) = parse(line).unwrap().command else { panic!() };
         assert_eq!(forward.listen, "[::1]:0".parse().unwrap());
@@ -371,6 +397,7 @@ mod tests {
             "gimlet ping home --interval 0",
             "gimlet forward localhost:1 home/web",
             "gimlet id --server a:b:c",
+            "gimlet nat --stun a:b:c",
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{line}");

@@ -28,6 +28,8 @@ pub(crate) const LOST: u8 = 8;
 pub(crate) const SERVER_KEY: u8 = 9;
 /// Another login of the same identity took our place.
 pub(crate) const REPLACED: u8 = 10;
+/// `nat`: direct connections can't be expected.
+pub(crate) const MOSTLY_RELAYED: u8 = 11;
 /// Ended by SIGHUP, as shells count: 128 and the signal's number.
 pub(crate) const HUNG_UP: u8 = 129;
 /// Ended by SIGINT.
@@ -38,11 +40,11 @@ pub(crate) const BROKEN_PIPE: u8 = 141;
 pub(crate) const TERMINATED: u8 = 143;
 
 /// What the codes mean, for `--help`.
-const TABLE: [(u8, &str); 15] = [
+const TABLE: [(u8, &str); 16] = [
     (OK, "all went well"),
     (OTHER, "another failure"),
     (USAGE, "a mistake in the command line or in a settings file"),
-    (RENDEZVOUS, "the rendezvous can't be reached"),
+    (RENDEZVOUS, "the rendezvous, or the STUN server, can't be reached"),
     (OFFLINE, "the peer is offline"),
     (NOT_ALLOWED, "the peer does not allow you, or is not known"),
     (NO_CONNECTION, "no direct connection came about"),
@@ -50,10 +52,11 @@ const TABLE: [(u8, &str); 15] = [
     (LOST, "the direct connection was lost midway"),
     (SERVER_KEY, "the rendezvous has another key than the one known, or its handshake failed"),
     (REPLACED, "another login of the same identity took over"),
-    (HUNG_UP, "pipe, ping: hung up (SIGHUP)"),
-    (INTERRUPTED, "pipe, ping: interrupted (SIGINT)"),
+    (MOSTLY_RELAYED, "nat: direct connections can't be expected: mostly relayed"),
+    (HUNG_UP, "pipe, ping, nat: hung up (SIGHUP)"),
+    (INTERRUPTED, "pipe, ping, nat: interrupted (SIGINT)"),
     (BROKEN_PIPE, "pipe: standard output was closed"),
-    (TERMINATED, "pipe, ping: terminated (SIGTERM)"),
+    (TERMINATED, "pipe, ping, nat: terminated (SIGTERM)"),
 ];
 
 /// The table of codes as a section of a help text.

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::args::{Cli, Command};
+use super::args::{Cli, Command, NatArgs};
 use super::exit::{self, Failure};
 use super::output::{Output, Stream};
 use super::session::Context;
 use super::settings::Settings;
-use super::{book, demo, forward, logging, ping, pipe, share, watch};
+use super::{book, demo, forward, logging, nat, ping, pipe, share, watch};
 
 /// Reads the command line, does what it says, and tells how that ended.
 pub fn main() -> ExitCode {
@@ -24,9 +24,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, output: Output) -> Result<(), Failure> {
-    // It needs no settings, and must not fail for bad ones.
-    if let Command::Demo = cli.command {
-        return demo::run(&output);
+    // They need no settings, and must not fail for bad ones.
+    match &cli.command {
+        Command::Demo => return demo::run(&output),
+        Command::Nat(NatArgs { stun: Some(server), .. }) => return nat::run_stun(&output, server),
+        _ => {}
     }
     let settings = Settings::load(&cli.global, &|name| std::env::var_os(name))?;
     match &cli.command {
@@ -45,6 +47,7 @@ fn online(context: &Context, command: &Command) -> Result<(), Failure> {
         Command::Forward(args) => forward::run(context, args),
         Command::Ping(args) => ping::run(context, args),
         Command::Watch(args) => watch::run(context, args),
+        Command::Nat(args) => nat::run(context, args),
         Command::Id | Command::Peer(_) | Command::Server(_) | Command::Demo => {
             unreachable!("they need no login")
         }

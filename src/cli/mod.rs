@@ -1,7 +1,7 @@
 //! The command lines of the two programs, which are glue: arguments → settings → run → exit code.
 //!
 //! ```text
-//! gimlet     args ─▶ settings ─▶ session ─▶ share, pipe, forward, ping, watch
+//! gimlet     args ─▶ settings ─▶ session ─▶ share, pipe, forward, ping, watch, nat
 //!            book (id, peer, server), demo
 //! gimletd    daemon
 //!
@@ -27,6 +27,7 @@ mod forward;
 mod home;
 mod known_servers;
 mod logging;
+mod nat;
 mod output;
 mod ping;
 mod pipe;

@@ -1,6 +1,6 @@
 //! What the programs print: lines for people, or events as JSON, and never a panic when nobody reads.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -62,6 +62,13 @@ impl Output {
             (true, _) => Ok(()),
             (false, Stream::Stderr) if !self.verbose => Ok(()),
             (false, _) => self.print(text),
+        }
+    }
+
+    /// Tells a person who waits what is being done, beside what is printed.
+    pub(crate) fn progress(&self, text: &str) {
+        if !self.json && (self.verbose || io::stderr().is_terminal()) {
+            complain(&format!("{}: {text} …", self.program));
         }
     }
 

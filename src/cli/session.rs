@@ -209,6 +209,16 @@ impl<'a> Session<'a> {
         self.last_error.as_ref().map(|error| explain::login(error, &self.trust))
     }
 
+    /// What a failed login means for the user.
+    pub(crate) fn explain_login(&self, error: &LoginError) -> Failure {
+        explain::login(error, &self.trust)
+    }
+
+    /// Where the rendezvous is.
+    pub(crate) fn place(&self) -> &str {
+        self.trust.place()
+    }
+
     /// Tells of the login, the NAT, the router, and who comes and goes.
     ///
     /// # Errors

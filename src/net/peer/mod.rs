@@ -241,6 +241,14 @@ impl PeerHost {
         &self.machine
     }
 
+    /// The local endpoint of the main connection, while there is one.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self.main.and_then(|key| self.socks.get(key)) {
+            Some(Sock::Main(main)) => main.wire.stream.local_addr().ok(),
+            _ => None,
+        }
+    }
+
     /// How many sockets are open.
     pub fn sockets(&self) -> usize {
         self.socks.len()

@@ -293,6 +293,16 @@ impl Peer {
         self.nat
     }
 
+    /// Whether all probes of our NAT are in.
+    pub fn is_nat_settled(&self) -> bool {
+        self.is_logged_in() && self.main.probes_out == 0
+    }
+
+    /// How the endpoints of S see the main port. The first is that of the login.
+    pub fn observations(&self) -> &[Observation] {
+        &self.main.observations
+    }
+
     /// The addresses of this machine, as of the login or the last look at its network.
     pub fn hosts(&self) -> &[IpAddr] {
         &self.main.hosts

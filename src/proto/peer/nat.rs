@@ -128,7 +128,7 @@ impl Peer {
     }
 
     /// Where S answers STUN, as we can reach it.
-    pub(super) fn hole_endpoints(&self) -> Vec<SocketAddr> {
+    pub fn hole_endpoints(&self) -> Vec<SocketAddr> {
         let Some(welcome) = &self.main.welcome else { return Vec::new() };
         let mut endpoints = Vec::new();
         for hole in welcome.holes.iter().take(limits::HOLE_ENDPOINTS) {
