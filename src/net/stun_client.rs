@@ -34,7 +34,8 @@ pub struct Survey {
     pub local: SocketAddr,
     /// How each destination saw it. The first is the server that was asked for.
     pub observations: Vec<Observation>,
-    /// Connections from fresh ports to that server, in the order in which they went out.
+    /// Connections from fresh ports, to each of its addresses by turns, in the order in which they went
+    /// out.
     pub series: Vec<Fresh>,
     /// Destinations that did not answer.
     pub failed: Vec<(SocketAddr, ProbeError)>,
@@ -177,7 +178,7 @@ pub fn survey(
     let (observations, failed) = prober.seen();
     // What follows must not take the place of what is open: the mappings of this port live until the
     // end.
-    let series = ask_series(server, progress)?;
+    let series = ask_series(&observations, progress)?;
     drop(reserved);
     Ok(Survey { local, observations, series, failed })
 }
@@ -238,15 +239,22 @@ fn ask_first(
     Err(last.unwrap_or_else(|| SurveyError::NotFound("it has no address".into())))
 }
 
-/// Fresh ports, all at once, so that few foreign connections come in between.
+/// Fresh ports, all at once, so that few foreign connections come in between; to all addresses by turns,
+/// so that a NAT which counts for each address is not taken for a sequence.
 fn ask_series(
-    server: SocketAddr,
+    observations: &[Observation],
     progress: &mut dyn FnMut(Stage),
 ) -> Result<Vec<Fresh>, SurveyError> {
     progress(Stage::Allocation(SERIES));
     let mut prober = Prober::new()?;
-    for _ in 0..SERIES {
-        prober.open(0, server);
+    let mut targets: Vec<SocketAddr> = Vec::new();
+    for Observation { destination, .. } in observations {
+        if targets.iter().all(|target| target.ip() != destination.ip()) {
+            targets.push(*destination);
+        }
+    }
+    for to in targets.into_iter().cycle().take(SERIES) {
+        prober.open(0, to);
     }
     prober.wait()?;
     let answers = prober.probes.iter().filter_map(|probe| probe.end().ok());

@@ -14,7 +14,7 @@
 //! side. The WAN is a thread of this process that carries packets between the sites' TUN devices,
 //! with a delay that it keeps to a fraction of a millisecond, and counts them.
 //!
-//! The lab needs root, and the packages iproute2, nftables, miniupnpd-nftables, openssh-client and
+//! The lab needs root, and the packages iproute2, nftables, miniupnpd-nftables, coturn, openssh-client and
 //! openssh-server. A test that lacks them fails and says so.
 
 // Tests drive real programs in real time: here is no machine that could be told the time.
@@ -43,6 +43,7 @@ mod direct_way;
 mod faults;
 mod forward;
 mod matrix;
+mod nat_command;
 mod pairs;
 mod portmap;
 mod presets;

@@ -34,6 +34,11 @@ impl Rendezvous {
         Self { program, state, v4, v6 }
     }
 
+    /// A file beside its state.
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
+        self.state.path().join(name)
+    }
+
     /// Dies without a word, and comes back with what is in its state directory.
     pub(crate) fn crash_and_restart(&mut self, lab: &Lab) {
         self.program.kill();
@@ -140,6 +145,13 @@ impl<'lab> Peer<'lab> {
         let mut command = self.gimlet();
         command.args(["ping", &friend.id, "--count", &count.to_string()]);
         self.start("ping", command, Stdout::Lines)
+    }
+
+    /// `gimlet nat`, just started.
+    pub(crate) fn nat(&self, arguments: &[&str]) -> Program {
+        let mut command = self.gimlet();
+        command.arg("nat").args(arguments);
+        self.start("nat", command, Stdout::Lines)
     }
 
     /// As a shell line, for programs that start it themselves.
