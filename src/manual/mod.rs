@@ -6,6 +6,9 @@ pub mod protocol {}
 #[doc = include_str!("punching.md")]
 pub mod punching {}
 
+#[doc = include_str!("nat.md")]
+pub mod nat {}
+
 #[doc = include_str!("threat_model.md")]
 pub mod threat_model {}
 
