@@ -59,6 +59,7 @@
 //!     holes: vec![any, any],
 //!     text: String::new(),
 //!     relay: true,
+//!     dial_back: true,
 //!     limits: rendezvous::Limits::default(),
 //! };
 //! let mut seed = [0; 32];

@@ -133,6 +133,24 @@ pub const UNKNOWN_MESSAGES: u32 = 1000;
 /// Bytes that wait for a slow peer on its main connection before it is closed.
 pub const MAIN_BACKLOG_BYTES: usize = 256 * 1024;
 
+/// How long a dial back to a peer may take: a SYN, and the one that the kernel sends after a second, with
+/// time for its answer.
+pub const DIAL_BACK_TIME: Duration = Duration::from_secs(2);
+
+/// Dials back in progress, in all: two descriptors each. Peers that come back together, after a restart,
+/// don't all learn how their NATs filter.
+pub const DIAL_BACKS: usize = 256;
+
+/// Dials back that one address (IPv4) or one /64 (IPv6) may have made in a minute: two SYNs each, and as
+/// many again where they are not answered. A carrier NAT with more peers has shown its filter by then.
+pub const DIAL_BACKS_PER_ADDRESS: u32 = 60;
+
+/// The minute of [`DIAL_BACKS_PER_ADDRESS`].
+pub const DIAL_BACK_PERIOD: Duration = Duration::from_secs(60);
+
+/// Addresses whose dials back are counted: all that [`DIAL_BACKS`] at a time can be in a minute.
+pub const DIAL_BACK_ADDRESSES: usize = 8192;
+
 /// Connections to the hole ports from one address (IPv4) or one /64 (IPv6).
 pub const HOLES_PER_ADDRESS: usize = 4096;
 
@@ -150,6 +168,17 @@ pub const SPARE_HOLES: usize = 8;
 /// A hole connection that says nothing is closed after this time. It outlives a spare hole that is
 /// used at its last moment, and the longest punch after that.
 pub const HOLE_IDLE_TIME: Duration = Duration::from_secs(120);
+
+/// Longest delay after which a STUN request may ask for its answer: what RFC 5382 §5 (REQ-5) asks of a
+/// NAT, 2 hours and 4 minutes, and a minute.
+pub const DELAYED_ANSWER_TIME: Duration = Duration::from_secs(2 * 3600 + 300);
+
+/// STUN requests that wait for their delayed answer, of one address (IPv4) or one /64 (IPv6): four people
+/// may measure at once.
+pub const DELAYED_ANSWERS_PER_ADDRESS: usize = 4 * IDLE_PROBES;
+
+/// … in all: a descriptor each, for up to two hours.
+pub const DELAYED_ANSWERS: usize = 4096;
 
 /// Bytes that wait for a slow STUN client before it is closed.
 pub const HOLE_BACKLOG_BYTES: usize = 4 * 1024;
@@ -254,6 +283,29 @@ pub const HOLES: usize = 2 * PUNCHES;
 
 /// Probes of one hole at most, its own included: what S may ask for.
 pub const HOLE_PROBES: u8 = 8;
+
+/// Each step of the close look at our own NAT must end within this time; a lost packet or two fit.
+pub const LOOK_STEP_TIME: Duration = Duration::from_secs(5);
+
+/// How long a NAT that hands ports out in sequence is watched, to see how many others take: with 5 a second
+/// that are ten, so that chance is a third of it.
+pub const SEQUENCE_WATCH_TIME: Duration = Duration::from_secs(2);
+
+/// A dial to our own mapped endpoint must have come back within this time: a SYN, and the next one.
+pub const HAIRPIN_TIME: Duration = Duration::from_secs(2);
+
+/// Connections that are accepted on the hole of such a look: those of S, our own, and a stranger or two.
+pub const LOOK_GUESTS: usize = 8;
+
+/// Idle connections that a peer opens at once to see how long its NAT keeps them.
+pub const IDLE_PROBES: usize = 16;
+
+/// A connection that is to be idle must stand, and its request be out, within this time.
+pub const IDLE_PROBE_OPENING_TIME: Duration = Duration::from_secs(10);
+
+/// An answer that was to come after an idle time is waited for this much longer: the kernel of S sends it
+/// again some five times in it.
+pub const IDLE_PROBE_GRACE: Duration = Duration::from_secs(10);
 
 /// A spare hole that nobody needs is closed after this time: holding it costs S and the NAT an entry.
 pub const SPARE_HOLE_TIME: Duration = Duration::from_secs(60);

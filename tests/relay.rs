@@ -59,6 +59,7 @@ impl World {
             holes: vec![any],
             text: String::new(),
             relay: true,
+            dial_back: true,
             limits: rendezvous::Limits::default(),
         };
         change(&mut options);

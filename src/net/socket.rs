@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use super::sys;
 use crate::limits;
 use crate::proto::punch::DialError;
+use crate::wire::message::DialBackEnd;
 use crate::wire::portmap::CLIENT_PORT;
 
 /// Connections that the kernel accepts before we do. A reconnect storm fills a short queue; the
@@ -54,6 +55,24 @@ pub fn dial(local_port: u16, to: SocketAddr) -> io::Result<TcpStream> {
         socket.bind(&SocketAddr::new(unspecified(to), local_port).into())?;
     }
     socket.set_tcp_nodelay(true)?;
+    connect(socket, to)
+}
+
+/// Begins to connect from an address of ours and a port of the kernel's choice. What ICMP says about it is
+/// kept for [`refusal`].
+///
+/// # Errors
+/// What bind(2) says, or connect(2) at once, EINPROGRESS apart.
+pub fn dial_from(ip: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = new_socket(to)?;
+    if let Err(error) = sys::keep_icmp_errors(&socket, to.is_ipv6()) {
+        log::debug!("IP_RECVERR: {error}");
+    }
+    socket.bind(&SocketAddr::new(ip, 0).into())?;
+    connect(socket, to)
+}
+
+fn connect(socket: Socket, to: SocketAddr) -> io::Result<TcpStream> {
     match socket.connect(&to.into()) {
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
@@ -132,6 +151,20 @@ pub fn reserve(to: SocketAddr) -> io::Result<Reserved> {
     let local = socket.local_addr()?.as_socket();
     let port = local.ok_or(io::ErrorKind::AddrNotAvailable)?.port();
     Ok(Reserved { port, _socket: socket })
+}
+
+/// What a SYN of [`dial_from`] drew, when the dial has failed with `error`. An RST and an ICMP error look
+/// alike in connect(): the queue of errors tells them apart.
+pub fn refusal(stream: &TcpStream, error: &io::Error) -> DialBackEnd {
+    if sys::take_icmp_error(stream) {
+        return DialBackEnd::Icmp;
+    }
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED | libc::ECONNRESET) => DialBackEnd::Rst,
+        Some(libc::EHOSTUNREACH | libc::ENETUNREACH | libc::ENOPROTOOPT) => DialBackEnd::Icmp,
+        _ if error.kind() == io::ErrorKind::TimedOut => DialBackEnd::Silence,
+        _ => DialBackEnd::NotMade,
+    }
 }
 
 /// What became of a dial.

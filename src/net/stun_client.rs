@@ -21,7 +21,9 @@ use mio::{Events, Interest, Poll, Token};
 use super::clock;
 use super::socket::{self, Dialled};
 use crate::limits;
-use crate::proto::nat::{Given, Observation, SERIES, classify_allocation, classify_mapping};
+use crate::proto::nat::{
+    Given, Observation, SERIES, classify_allocation, classify_mapping, classify_pooling,
+};
 use crate::proto::punch::DialError;
 use crate::proto::punch::candidates::is_private;
 use crate::wire::message::Nat;
@@ -36,35 +38,23 @@ pub struct Survey {
     pub observations: Vec<Observation>,
     /// Connections from fresh ports, to each of its addresses by turns, in the order in which they went
     /// out.
-    pub series: Vec<Fresh>,
+    pub series: Vec<Given>,
     /// Destinations that did not answer.
     pub failed: Vec<(SocketAddr, ProbeError)>,
-}
-
-/// A connection from a fresh port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fresh {
-    /// Our port.
-    pub local: u16,
-    /// What the server saw.
-    pub mapped: SocketAddr,
 }
 
 impl Survey {
     /// What the NAT has shown.
     pub fn nat(&self) -> Nat {
-        let given: Vec<_> = self.series.iter().map(Fresh::given).collect();
+        let addresses: Vec<_> = self.series.iter().map(|given| given.mapped.ip()).collect();
+        let observed = self.observations.first().map(|observation| observation.mapped.ip());
+        let pooling = observed.map(|observed| classify_pooling(observed, &addresses).0);
         Nat {
             mapping: classify_mapping(&self.observations, self.local.port(), &[self.local.ip()]),
-            allocation: classify_allocation(&given),
+            allocation: classify_allocation(&self.series),
+            pooling: pooling.unwrap_or_default(),
             ..Nat::default()
         }
-    }
-}
-
-impl Fresh {
-    fn given(&self) -> Given {
-        Given { local: self.local, mapped: self.mapped.port() }
     }
 }
 
@@ -244,7 +234,7 @@ fn ask_first(
 fn ask_series(
     observations: &[Observation],
     progress: &mut dyn FnMut(Stage),
-) -> Result<Vec<Fresh>, SurveyError> {
+) -> Result<Vec<Given>, SurveyError> {
     progress(Stage::Allocation(SERIES));
     let mut prober = Prober::new()?;
     let mut targets: Vec<SocketAddr> = Vec::new();
@@ -257,8 +247,11 @@ fn ask_series(
         prober.open(0, to);
     }
     prober.wait()?;
-    let answers = prober.probes.iter().filter_map(|probe| probe.end().ok());
-    Ok(answers.map(|answer| Fresh { local: answer.local.port(), mapped: answer.mapped }).collect())
+    let given = prober.probes.iter().filter_map(|probe| {
+        let Answer { local, mapped, .. } = probe.end().ok()?;
+        Some(Given { local: local.port(), destination: probe.to, mapped })
+    });
+    Ok(given.collect())
 }
 
 // ---- probes ----------------------------------------------------------------------------------------

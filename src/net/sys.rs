@@ -39,6 +39,78 @@ fn tcp_state(_: RawFd) -> io::Result<u8> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Has the kernel keep the ICMP errors that come for a socket, for [`take_icmp_error`].
+///
+/// # Errors
+/// What setsockopt(2) says.
+#[cfg(target_os = "linux")]
+pub fn keep_icmp_errors(socket: &impl AsRawFd, ipv6: bool) -> io::Result<()> {
+    let (level, option) = match ipv6 {
+        false => (libc::IPPROTO_IP, libc::IP_RECVERR),
+        true => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    };
+    let on: libc::c_int = 1;
+    let length = size_of_val(&on) as libc::socklen_t;
+    // SAFETY: `on` is valid for reads of `length` bytes.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), length)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether an ICMP error has come for a socket. TCP keeps those that come while it dials
+/// (`tcp_v4_err`, `tcp_v6_err`).
+#[cfg(target_os = "linux")]
+pub fn take_icmp_error(socket: &impl AsRawFd) -> bool {
+    let mut control = [0u64; 32];
+    // SAFETY: an all-zero msghdr is a valid one: no name, no data, no control buffer.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+    // SAFETY: `message` names one buffer, `control`, which is aligned for cmsghdr and valid for writes of
+    // its length.
+    if unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) } < 0 {
+        return false;
+    }
+    // SAFETY: the kernel has filled `control` with whole messages, and `message` says how far.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    while !header.is_null() {
+        // SAFETY: it is not null, so it points to a whole header within `control`.
+        let (level, kind) = unsafe { ((*header).cmsg_level, (*header).cmsg_type) };
+        let is_error = matches!(
+            (level, kind),
+            (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+        );
+        if is_error {
+            // SAFETY: messages of these types carry a sock_extended_err, which may be unaligned here.
+            let error: libc::sock_extended_err = unsafe {
+                libc::CMSG_DATA(header).cast::<libc::sock_extended_err>().read_unaligned()
+            };
+            let icmp = [libc::SO_EE_ORIGIN_ICMP, libc::SO_EE_ORIGIN_ICMP6];
+            return icmp.contains(&error.ee_origin);
+        }
+        // SAFETY: `header` came from the same message.
+        header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
+    }
+    false
+}
+
+/// Elsewhere what connect() says must do.
+///
+/// # Errors
+/// Always `Unsupported`.
+#[cfg(not(target_os = "linux"))]
+pub fn keep_icmp_errors(_: &impl AsRawFd, _: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Elsewhere there is no queue of errors.
+#[cfg(not(target_os = "linux"))]
+pub fn take_icmp_error(_: &impl AsRawFd) -> bool {
+    false
+}
+
 /// How many descriptors this process may have open.
 ///
 /// # Errors

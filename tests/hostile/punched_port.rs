@@ -82,7 +82,7 @@ fn a_thousand_silent_strangers_are_bounded_and_do_not_keep_a_peer_out() {
     let mut world = World::new();
     let before = world.census();
     let (b, b_id) = world.peer(echo);
-    world.logged_in(b);
+    world.settled(b);
     let to = main_port_of(&mut world, b);
     let quiet = world.reactor.peer(b).sockets();
     let mut strangers: Vec<_> = (0..STRANGERS).map(|_| Raw::connect(to)).collect();

@@ -9,7 +9,7 @@ use gimlet::proto::rendezvous::{
     SessionId,
 };
 use gimlet::proto::timers::Timers;
-use gimlet::wire::message::{Login, Message};
+use gimlet::wire::message::{DialBackEnd, Login, Message};
 use gimlet::wire::refusal::RelayRefusal;
 use gimlet::wire::stun::{self, Transaction};
 
@@ -78,6 +78,7 @@ impl RendezvousDriver {
             ],
             text: String::new(),
             relay,
+            dial_back: true,
             limits: Limits::default(),
         };
         let mut bytes = [0; 32];
@@ -236,7 +237,8 @@ impl RendezvousDriver {
     }
 
     fn take_request(&mut self, tcp: &mut Tcp, sock: SockId, bytes: &[u8], now: Now) {
-        let Some((_, remote)) = tcp.ends(sock) else { return };
+        let Some((local, remote)) = tcp.ends(sock) else { return };
+        let at = std::net::SocketAddr::from(local).ip();
         let request = match stun::decode(bytes) {
             Ok(Some((stun::Message::Request(request), used))) if used == bytes.len() => request,
             other => panic!("peers send whole requests: {other:?}"),
@@ -247,7 +249,7 @@ impl RendezvousDriver {
         }
         let verdict = request
             .probe
-            .map(|probe| self.machine.handle_probe(&probe, remote.into(), now.instant));
+            .map(|probe| self.machine.handle_probe(&probe, remote.into(), at, now.instant));
         let mut answer = Vec::new();
         match verdict {
             Some(ProbeVerdict::Unknown) => {
@@ -326,6 +328,11 @@ impl RendezvousDriver {
                         let linger = now.instant + limits::LINGER_TIME;
                         self.timers.set(linger, Due::Linger(sock));
                     }
+                }
+                // A bound is reached, always.
+                Action::DialBack { session, .. } => {
+                    let not_made = DialBackEnd::NotMade;
+                    self.machine.handle_dialed_back(session, not_made, not_made);
                 }
                 Action::RefuseRelay { link, refusal } => {
                     let Some(sock) = self.by_link.get(&link.0).copied() else { continue };

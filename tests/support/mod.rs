@@ -13,7 +13,7 @@ use gimlet::net::reactor::{HostId, Reactor};
 use gimlet::net::rendezvous::{self, RendezvousHost};
 use gimlet::proto::peer::{self, PunchId};
 use gimlet::proto::punch::{Preference, Report};
-use gimlet::wire::message::Allow;
+use gimlet::wire::message::{Allow, Nat};
 use gimlet::wire::record::Purpose;
 
 /// No wait of a test is longer.
@@ -61,6 +61,7 @@ impl World {
             holes: vec![any, any],
             text: "hello".into(),
             relay: true,
+            dial_back: true,
             limits: rendezvous::Limits::default(),
         };
         let server = reactor
@@ -99,6 +100,14 @@ impl World {
         self.wait(host, |event| {
             matches!(event, Event::Peer(peer::Event::LoggedIn { .. })).then_some(())
         });
+    }
+
+    /// Logged in, and done with looking at its NAT: it has no more sockets than it needs.
+    pub(crate) fn settled(&mut self, host: HostId) -> Nat {
+        self.wait(host, |event| match event {
+            Event::Peer(peer::Event::NatSettled(nat)) => Some(nat),
+            _ => None,
+        })
     }
 
     pub(crate) fn is_logged_in(&mut self, host: HostId) -> bool {

@@ -23,7 +23,7 @@ use crate::identity::DEFAULT_PORT;
     gimletd --public rendezvous.example.net\n  \
     gimletd --main 127.0.0.1:0 --hole 127.0.0.1:0 --hole 127.0.0.1:0 --state /tmp/rendezvous\n\n\
     The settings of FILE have the names of the options: main and hole (lists), public, text, state, \
-    relay (true or false), relay-rate and relay-total-rate (texts, such as \"8M\").\n\
+    relay and dial-back (true or false), relay-rate and relay-total-rate (texts, such as \"8M\").\n\
     SIGTERM and SIGINT tell all peers to come back later, and end it with exit code 0.")]
 pub(crate) struct Args {
     // Not a doc comment: rustdoc would look for a link.
@@ -61,6 +61,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BYTES")]
     #[arg(help = "What all relayed pairs may have each second [default: 64M]")]
     pub(crate) relay_total_rate: Option<Rate>,
+
+    /// Never dial a peer back: peers don't learn what their NATs let in
+    #[arg(long)]
+    pub(crate) no_dial_back: bool,
 
     /// Settings; the command line comes before them
     #[arg(long, value_name = "FILE")]

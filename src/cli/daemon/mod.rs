@@ -46,6 +46,7 @@ fn open(reactor: &mut Reactor, settings: &Settings) -> Result<HostId, Failure> {
         holes: settings.holes.clone(),
         text: settings.text.clone(),
         relay: settings.relay,
+        dial_back: settings.dial_back,
         limits: Limits {
             relay_bytes_per_second: settings.relay_rate,
             relay_total_bytes_per_second: settings.relay_total_rate,

@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) relay_rate: u64,
     /// … and in all.
     pub(crate) relay_total_rate: u64,
+    /// Whether peers may have themselves dialled back.
+    pub(crate) dial_back: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,6 +54,8 @@ struct File {
     relay_rate: Option<Rate>,
     #[serde(rename = "relay-total-rate")]
     relay_total_rate: Option<Rate>,
+    #[serde(rename = "dial-back")]
+    dial_back: Option<bool>,
     state: Option<PathBuf>,
 }
 
@@ -87,6 +91,7 @@ impl Settings {
         let or = |rate: Option<Rate>, usual| rate.map_or(usual, |rate| rate.0);
         let relay_rate = args.relay_rate.or(file.relay_rate);
         let relay_total_rate = args.relay_total_rate.or(file.relay_total_rate);
+        let dial_back = !args.no_dial_back && file.dial_back.unwrap_or(true);
         let text = args.text.clone().or(file.text).unwrap_or_default();
         if text.len() > limits::TEXT_BYTES {
             let most = limits::TEXT_BYTES;
@@ -102,6 +107,7 @@ impl Settings {
             public,
             text,
             relay,
+            dial_back,
             relay_rate: or(relay_rate, limits::RELAY_BYTES_PER_SECOND),
             relay_total_rate: or(relay_total_rate, limits::RELAY_TOTAL_BYTES_PER_SECOND),
         })

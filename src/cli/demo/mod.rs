@@ -100,6 +100,7 @@ impl Demo {
             holes: vec![LOOPBACK, LOOPBACK],
             text: String::new(),
             relay: true,
+            dial_back: true,
             limits: rendezvous::Limits::default(),
         };
         let mut seed = [0; 32];

@@ -145,9 +145,10 @@ impl std::error::Error for StreamError {}
 impl PeerHost {
     pub(super) fn hand_on(&mut self, core: &mut Core, event: peer::Event) {
         let peer::Event::Ended { punch, report } = event else {
-            let logged_in = matches!(event, peer::Event::LoggedIn { .. });
+            let tells_where_we_are =
+                matches!(event, peer::Event::LoggedIn { .. } | peer::Event::NatKnown(_));
             self.events.push_back(Event::Peer(event));
-            if logged_in {
+            if tells_where_we_are {
                 self.tell_mapped();
             }
             return;

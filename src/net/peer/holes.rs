@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use mio::Token;
 use mio::net::TcpStream;
 
+use super::look::HairpinTest;
 use super::{PeerHost, Sock};
 use crate::limits;
 use crate::net::clock;
@@ -22,6 +23,9 @@ pub(super) struct HoleSockets {
     probe: Option<usize>,
     /// Probes that went out beside it.
     beside: Vec<usize>,
+    /// Connections of a look at our own NAT that is made from it.
+    pub(super) guests: Vec<usize>,
+    pub(super) hairpin: Option<HairpinTest>,
 }
 
 /// A connection to a hole port of S.
@@ -53,7 +57,7 @@ impl PeerHost {
         let number = self.port_number(Port::Main).unwrap_or(0);
         if let Err(error) = self.open_probe(core, number, to, ProbePurpose::Main) {
             log::debug!("probe of the main port to {to}: {error}");
-            self.machine.handle_main_probe(to, None);
+            self.machine.handle_main_probe(to, None, clock::now());
         }
     }
 
@@ -61,7 +65,7 @@ impl PeerHost {
     pub(super) fn probe_fresh(&mut self, core: &mut Core, index: usize, to: SocketAddr) {
         if let Err(error) = self.open_probe(core, 0, to, ProbePurpose::Fresh(index)) {
             log::debug!("probe from a fresh port to {to}: {error}");
-            self.machine.handle_fresh_probe(index, None);
+            self.machine.handle_fresh_probe(index, None, clock::now());
         }
     }
 
@@ -85,7 +89,7 @@ impl PeerHost {
         if let Err(error) = self.try_open_hole(core, tag, to, beside) {
             log::warn!("a hole can't be opened: {error}");
             self.close_hole(core, tag);
-            self.machine.handle_hole_lost(tag);
+            self.machine.handle_hole_lost(tag, clock::now());
         }
     }
 
@@ -99,8 +103,14 @@ impl PeerHost {
         let listener = socket::listen_shared(SocketAddr::new(socket::unspecified(to), 0))?;
         let number = listener.local_addr()?.port();
         let listener = self.add_listener(core, listener, Port::Hole(tag))?;
-        let hole =
-            HoleSockets { number, listeners: vec![listener], probe: None, beside: Vec::new() };
+        let hole = HoleSockets {
+            number,
+            listeners: vec![listener],
+            probe: None,
+            beside: Vec::new(),
+            guests: Vec::new(),
+            hairpin: None,
+        };
         self.holes.insert(tag, hole);
         self.listen_in_other_family(core, tag, to, number);
         let probe = self.open_probe(core, number, to, ProbePurpose::Hole(tag))?;
@@ -156,7 +166,8 @@ impl PeerHost {
 
     pub(super) fn close_hole(&mut self, core: &mut Core, tag: u64) {
         let Some(hole) = self.holes.remove(&tag) else { return };
-        for key in hole.listeners.into_iter().chain(hole.probe).chain(hole.beside) {
+        let connections = hole.probe.into_iter().chain(hole.beside).chain(hole.guests);
+        for key in hole.listeners.into_iter().chain(connections) {
             self.drop_sock(core, key);
         }
     }
@@ -242,7 +253,7 @@ impl PeerHost {
             match (answer, purpose) {
                 (Some(mapped), ProbePurpose::Hole(tag)) => {
                     log::debug!("hole tag={tag:#x} mapped={mapped}");
-                    self.machine.handle_hole_shown(tag);
+                    self.machine.handle_hole_shown(tag, mapped, clock::now());
                     if self.options.follow_network {
                         self.machine.handle_public_address(mapped.ip(), clock::now());
                     }
@@ -254,12 +265,12 @@ impl PeerHost {
                 (_, ProbePurpose::Beside(_)) => {}
                 (mapped, ProbePurpose::Main) => {
                     self.drop_sock(core, key);
-                    self.machine.handle_main_probe(to, mapped);
+                    self.machine.handle_main_probe(to, mapped, clock::now());
                 }
                 (mapped, ProbePurpose::Fresh(index)) => {
                     self.drop_sock(core, key);
-                    let given = mapped.map(|mapped| Given { local, mapped: mapped.port() });
-                    self.machine.handle_fresh_probe(index, given);
+                    let given = mapped.map(|mapped| Given { local, destination: to, mapped });
+                    self.machine.handle_fresh_probe(index, given, clock::now());
                 }
             }
         }
@@ -275,15 +286,17 @@ impl PeerHost {
                 if let Some(hole) = self.holes.get_mut(&tag) {
                     hole.probe = None;
                 }
-                self.machine.handle_hole_lost(tag);
+                self.machine.handle_hole_lost(tag, clock::now());
             }
             ProbePurpose::Beside(tag) => {
                 if let Some(hole) = self.holes.get_mut(&tag) {
                     hole.beside.retain(|other| *other != key);
                 }
             }
-            ProbePurpose::Main => self.machine.handle_main_probe(to, None),
-            ProbePurpose::Fresh(index) => self.machine.handle_fresh_probe(index, None),
+            ProbePurpose::Main => self.machine.handle_main_probe(to, None, clock::now()),
+            ProbePurpose::Fresh(index) => {
+                self.machine.handle_fresh_probe(index, None, clock::now());
+            }
         }
     }
 }

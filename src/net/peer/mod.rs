@@ -4,6 +4,8 @@
 //! main_link   the login, and the listeners on its port
 //! network     what becomes of the login when this machine's network changes
 //! holes       fresh ports, and probes
+//! look        a closer look at the NAT, from a hole of its own
+//! idle        connections that say nothing, to see how long the NAT keeps them
 //! paths       dials and accepted connections, until one is proved
 //! relay       the way through S, until it is a path
 //! port_mapping  what our router is asked for
@@ -14,7 +16,9 @@
 mod direct_way;
 mod events;
 mod holes;
+mod idle;
 mod local;
+mod look;
 mod main_link;
 mod network;
 mod paths;
@@ -34,8 +38,10 @@ use slab::Slab;
 use self::direct_way::Search;
 pub use self::events::{Event, StreamEnd, StreamError, StreamId};
 use self::holes::{HoleSockets, ProbeLink};
+use self::idle::IdleLink;
 use self::local::Local;
 pub use self::local::{LocalEnd, LocalSocket};
+use self::look::LookLink;
 use self::main_link::{MainLink, MainPort};
 use self::paths::PathLink;
 use self::port_mapping::{PortMapping, RouterLink};
@@ -124,6 +130,8 @@ enum Sock {
         paused: Option<Instant>,
     },
     Probe(Box<ProbeLink>),
+    Idle(Box<IdleLink>),
+    Look(Box<LookLink>),
     Dial {
         stream: TcpStream,
         token: Token,
@@ -331,6 +339,8 @@ impl PeerHost {
             Some(Sock::Main(_)) => self.handle_main_ready(core, key, readiness),
             Some(Sock::Listener { .. }) => self.handle_listener_ready(core, key),
             Some(Sock::Probe(_)) => self.handle_probe_ready(core, key, readiness),
+            Some(Sock::Idle(_)) => self.handle_idle_ready(core, key, readiness),
+            Some(Sock::Look(_)) => self.handle_look_ready(core, key, readiness),
             Some(Sock::Dial { .. }) => self.handle_dial_ready(core, key),
             Some(Sock::Relay(_)) => self.handle_relay_ready(core, key),
             Some(Sock::Datagrams { .. }) => self.handle_datagrams(core, key),
@@ -369,6 +379,11 @@ impl PeerHost {
                 Action::OpenHole { tag, to, beside } => self.open_hole(core, tag, to, beside),
                 Action::ProbeHole { tag } => self.probe_hole(core, tag),
                 Action::CloseHole { tag } => self.close_hole(core, tag),
+                Action::OpenIdle { number, to, seconds } => {
+                    self.open_idle(core, number, to, seconds);
+                }
+                Action::CloseIdle { number } => self.close_idle(core, number),
+                Action::Hairpin { tag, to } => self.dial_ourselves(core, tag, to),
                 Action::Introduced { punch } => self.claim_waiting(core, punch),
                 Action::Punch { punch, action } => self.drive_punch(core, punch, &action),
             }
@@ -439,6 +454,8 @@ impl PeerHost {
                 core.deregister(&mut listener, token);
             }
             Some(Sock::Probe(mut probe)) => core.deregister(&mut probe.stream, probe.token),
+            Some(Sock::Idle(mut idle)) => core.deregister(&mut idle.stream, idle.token),
+            Some(Sock::Look(mut link)) => core.deregister(&mut link.stream, link.token),
             Some(Sock::Dial { mut stream, token, .. }) => core.deregister(&mut stream, token),
             Some(Sock::Relay(mut relay)) => core.deregister(&mut relay.stream, relay.token),
             Some(Sock::Datagrams { mut socket, token }) => core.deregister(&mut socket, token),

@@ -141,6 +141,11 @@ impl PeerHost {
         port: Port,
         remote: SocketAddr,
     ) {
+        if let Port::Hole(tag) = port
+            && self.machine.is_looking_from(tag)
+        {
+            return self.accept_guest(core, tag, stream);
+        }
         let now = clock::now();
         let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { return };
         let punch = self.machine.handle_accepted(port, local, remote, now);

@@ -202,17 +202,18 @@ impl PeerHost {
         }
     }
 
-    /// Tells S and the application where the main port is mapped, once it is known where S sees us.
+    /// Tells S and the application where the main port is mapped, once it is known where S sees us; again
+    /// when more of that is known.
     pub(super) fn tell_mapped(&mut self) {
         let Some(mapping) = &mut self.port_mapping else { return };
         if !self.machine.is_logged_in() {
             return;
         }
-        let observed = self.machine.observed();
+        let known = self.machine.known_addresses();
         let found: Vec<_> = mapping
             .machine
             .mappings()
-            .map(|found| (found, portmap::check(found.external, observed)))
+            .map(|found| (found, portmap::check(found.external, &known)))
             .collect();
         let told = std::mem::replace(&mut mapping.told, found.clone());
         for (lost, _) in told.iter().filter(|(told, _)| !found.iter().any(|(new, _)| told == new)) {

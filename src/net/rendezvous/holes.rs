@@ -12,6 +12,7 @@ use crate::limits;
 use crate::net::clock;
 use crate::net::outbox::Outbox;
 use crate::net::reactor::{Core, Readiness};
+use crate::net::socket;
 use crate::proto::rendezvous::{LinkId, ProbeVerdict};
 use crate::wire::stun::{self, Join, Transaction};
 
@@ -26,8 +27,10 @@ pub(super) struct HoleLink {
     link: LinkId,
     pub(super) remote: SocketAddr,
     /// Another endpoint at which we answer (RFC 5780 §7.4), if there is one.
-    other: Option<SocketAddr>,
-    active: Instant,
+    pub(super) other: Option<SocketAddr>,
+    pub(super) active: Instant,
+    /// A request that is to be answered at this time.
+    pub(super) delayed: Option<(Transaction, Instant)>,
     /// The timer that is set.
     pub(super) expires: Instant,
     pub(super) out: Outbox,
@@ -76,6 +79,7 @@ impl RendezvousHost {
             remote,
             other,
             active: clock::now(),
+            delayed: None,
             expires,
             out: Outbox::default(),
             partial: Vec::new(),
@@ -98,7 +102,7 @@ impl RendezvousHost {
         others.max_by_key(|hole| (hole.ip() != ours.ip(), hole.port() != ours.port()))
     }
 
-    fn hole_link(&mut self, link: LinkId) -> Option<&mut HoleLink> {
+    pub(super) fn hole_link(&mut self, link: LinkId) -> Option<&mut HoleLink> {
         match self.socks.get_mut(key_of(link)) {
             Some(Sock::Hole(hole)) if hole.link == link => Some(hole),
             _ => None,
@@ -203,6 +207,8 @@ impl RendezvousHost {
     fn answer(&mut self, link: LinkId, request: &stun::Request, answers: &mut Vec<u8>) {
         let Some(hole) = self.hole_link(link) else { return };
         let (remote, other) = (hole.remote, hole.other);
+        // Where it isn't known any more the connection is broken, which the next read tells.
+        let at = hole.stream.local_addr().map_or(socket::unspecified(remote), |ours| ours.ip());
         self.counters.stun += 1;
         let transaction = &request.transaction;
         // RFC 8489 §6.3.1.
@@ -213,10 +219,13 @@ impl RendezvousHost {
         let verdict = request
             .probe
             .as_ref()
-            .map(|probe| self.machine.handle_probe(probe, remote, clock::now()));
+            .map(|probe| self.machine.handle_probe(probe, remote, at, clock::now()));
         match verdict {
             Some(ProbeVerdict::Unknown) => {
                 stun::binding_error(answers, transaction, UNKNOWN_PROBE, "Unknown Probe", &[]);
+            }
+            Some(ProbeVerdict::Tied) | None if request.delay > 0 => {
+                self.delay_answer(link, *transaction, request.delay, answers);
             }
             Some(ProbeVerdict::Tied) | None => {
                 stun::binding_success(answers, transaction, remote, other, None);
@@ -227,6 +236,7 @@ impl RendezvousHost {
     pub(super) fn lose_hole(&mut self, core: &mut Core, link: LinkId) {
         let Some(hole) = self.hole_link(link) else { return };
         let (remote, expires) = (hole.remote, hole.expires);
+        self.forget_delayed(link);
         self.timers.clear(expires, Due::HoleIdle(link));
         count_out(&mut self.holes_per_address, remote);
         self.hole_links -= 1;
@@ -234,10 +244,11 @@ impl RendezvousHost {
     }
 
     /// The timer is set once; when it expires, it is set again for as long as the connection has spoken
-    /// meanwhile.
+    /// meanwhile, or is yet to be answered.
     pub(super) fn expire_hole(&mut self, core: &mut Core, link: LinkId, now: Instant) {
         let Some(hole) = self.hole_link(link) else { return };
-        let idle_at = hole.active + limits::HOLE_IDLE_TIME;
+        let last = hole.delayed.map_or(hole.active, |(_, at)| hole.active.max(at));
+        let idle_at = last + limits::HOLE_IDLE_TIME;
         if idle_at <= now {
             self.lose_hole(core, link);
         } else {

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! sessions   main port: accept, handshake, messages
-//! holes      hole ports: STUN
+//! holes      hole ports: STUN; delayed: answers that are wanted late
+//! dial_back  dials to peers that ask for it
 //! relay      two connections to hole ports, joined; flow: one direction; pace: how fast
 //! ```
 
+mod delayed;
+mod dial_back;
 mod flow;
 mod holes;
 mod pace;
@@ -22,6 +25,8 @@ use mio::Token;
 use mio::net::TcpListener;
 use slab::Slab;
 
+use self::delayed::Delayed;
+use self::dial_back::{DialBack, DialBackLink};
 use self::holes::HoleLink;
 use self::relay::{RelayLink, Relays};
 use self::sessions::MainLink;
@@ -31,7 +36,9 @@ use super::{socket, sys};
 use crate::identity::SecretKey;
 use crate::limits;
 pub use crate::proto::rendezvous::Limits;
-use crate::proto::rendezvous::{Action, Config, LinkId, RelayId, Rendezvous};
+use crate::proto::rendezvous::{
+    Action, Config, LinkId, RelayId, Rendezvous, SessionId, counted_address,
+};
 use crate::proto::timers::Timers;
 
 /// What a rendezvous is.
@@ -47,6 +54,8 @@ pub struct Options {
     pub text: String,
     /// Whether data is relayed for two peers that found no way to each other.
     pub relay: bool,
+    /// Whether peers are dialled back that want to know what their NATs let in.
+    pub dial_back: bool,
     /// The bounds.
     pub limits: Limits,
 }
@@ -84,6 +93,7 @@ enum Sock {
     },
     Main(Box<MainLink>),
     Hole(Box<HoleLink>),
+    DialBack(Box<DialBackLink>),
     Relay(Box<RelayLink>),
     /// Between two kinds, for the length of a call.
     Moving,
@@ -103,6 +113,10 @@ enum Due {
     Linger(LinkId),
     /// A hole connection may have been silent for too long.
     HoleIdle(LinkId),
+    /// A STUN request is to be answered.
+    DelayedAnswer(LinkId),
+    /// A peer has been dialled back for long enough.
+    DialBack(SessionId),
     /// A relayed pair may have been silent for too long.
     RelayIdle(RelayId),
     /// A relayed pair may flow on.
@@ -124,6 +138,8 @@ pub struct RendezvousHost {
     handshakes_per_address: HashMap<IpAddr, usize>,
     handshakes: usize,
     hole_links: usize,
+    delayed: Delayed,
+    dial_backs: HashMap<SessionId, DialBack>,
     /// Sockets beyond which no more hole connections are accepted.
     socket_limit: usize,
     relays: Relays,
@@ -150,6 +166,7 @@ impl RendezvousHost {
             holes: announced(&main_addresses, &hole_addresses),
             text: options.text,
             relay: options.relay,
+            dial_back: options.dial_back,
             limits: options.limits,
         };
         let mut host = Self {
@@ -165,6 +182,8 @@ impl RendezvousHost {
             handshakes_per_address: HashMap::new(),
             handshakes: 0,
             hole_links: 0,
+            delayed: Delayed::default(),
+            dial_backs: HashMap::new(),
             socket_limit: sys::descriptor_limit()
                 .map_or(usize::MAX, |limit| limit as usize)
                 .saturating_sub(limits::RESERVED_DESCRIPTORS),
@@ -242,6 +261,8 @@ impl RendezvousHost {
                 Due::Handshake(link) => self.expire_handshake(core, link),
                 Due::Linger(link) => self.expire_linger(core, link),
                 Due::HoleIdle(link) => self.expire_hole(core, link, now),
+                Due::DelayedAnswer(link) => self.answer_delayed(core, link),
+                Due::DialBack(session) => self.expire_dial_back(core, session),
                 Due::RelayIdle(id) => self.expire_pair(core, id, now),
                 Due::RelayPace(id) => self.pump_pair(core, id),
             }
@@ -254,6 +275,7 @@ impl RendezvousHost {
             Some(Sock::Listener { .. }) => self.handle_listener_ready(core, key),
             Some(Sock::Main(_)) => self.handle_main_ready(core, key, ready),
             Some(Sock::Hole(_)) => self.handle_hole_ready(core, key, ready),
+            Some(Sock::DialBack(_)) => self.handle_dial_back_ready(core, key),
             Some(Sock::Relay(_)) => self.handle_relay_ready(core, key, ready),
             Some(Sock::Moving) | None => {
                 debug_assert!(false, "tokens are taken back before a socket is forgotten")
@@ -273,6 +295,9 @@ impl RendezvousHost {
                     }
                     Action::RefuseRelay { link, refusal } => {
                         self.refuse_relay(core, link, refusal);
+                    }
+                    Action::DialBack { session, to, from } => {
+                        self.dial_back(core, session, to, from);
                     }
                 }
             }
@@ -334,6 +359,7 @@ impl RendezvousHost {
             }
             Some(Sock::Main(mut main)) => core.deregister(&mut main.stream, main.token),
             Some(Sock::Hole(mut hole)) => core.deregister(&mut hole.stream, hole.token),
+            Some(Sock::DialBack(mut dial)) => core.deregister(&mut dial.stream, dial.token),
             Some(Sock::Relay(mut relay)) => core.deregister(&mut relay.stream, relay.token),
             Some(Sock::Moving) | None => {}
         }
@@ -350,14 +376,6 @@ impl RendezvousHost {
 
 fn key_of(link: LinkId) -> usize {
     (link.0 & 0xffff_ffff) as usize
-}
-
-/// What counts as one stranger: an IPv4 address, or the /64 that one IPv6 host may choose from.
-fn counted_address(remote: SocketAddr) -> IpAddr {
-    match remote.ip() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & !u128::from(u64::MAX)).into()),
-    }
 }
 
 /// Counts a connection of an address, if its share allows.

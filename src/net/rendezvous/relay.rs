@@ -115,6 +115,7 @@ impl RendezvousHost {
     /// The slot keeps its key and its token while the hole connection in it becomes one that waits.
     /// It still counts against its address.
     fn become_relay_link(&mut self, link: LinkId, transaction: Transaction) {
+        self.forget_delayed(link);
         let Some(place) = self.socks.get_mut(key_of(link)) else { return };
         let Sock::Hole(hole) = std::mem::replace(place, Sock::Moving) else {
             unreachable!("the caller has looked")

@@ -2,6 +2,7 @@
 //! request of ours brings along, and a few that are ready before they are needed.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Action, Due, Peer, PunchId};
@@ -30,13 +31,13 @@ struct Hole {
 
 /// How a hole is opened.
 #[derive(Clone, Copy)]
-struct Opening {
-    tag: u64,
-    round: u8,
+pub(super) struct Opening {
+    pub(super) tag: u64,
+    pub(super) round: u8,
     /// Probes that go out beside it.
-    beside: u8,
+    pub(super) beside: u8,
     /// How long it may wait for a punch.
-    time: Duration,
+    pub(super) time: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -65,10 +66,11 @@ impl Peer {
 
     // ---- events ----
 
-    /// S has answered the probe of a hole: it knows the hole now.
-    pub fn handle_hole_shown(&mut self, tag: u64) {
+    /// S has answered the probe of a hole: it knows the hole now, at this endpoint.
+    pub fn handle_hole_shown(&mut self, tag: u64, mapped: SocketAddr, now: Instant) {
         if let Some(hole) = self.holes.open.get_mut(&tag) {
             hole.shown = true;
+            self.handle_look_hole_shown(tag, mapped, now);
         }
     }
 
@@ -83,8 +85,9 @@ impl Peer {
 
     /// The hole could not be opened, or its hole connection is gone. One that a release may name lives
     /// on: its listener is still there. A spare one is worth nothing any more.
-    pub fn handle_hole_lost(&mut self, tag: u64) {
+    pub fn handle_hole_lost(&mut self, tag: u64, now: Instant) {
         log::debug!("hole tag={tag:#x}: lost");
+        self.handle_look_hole_lost(tag, now);
         if self.holes.spare.contains(&tag) {
             self.close_hole(tag);
         }
@@ -157,7 +160,12 @@ impl Peer {
     }
 
     /// Opens a hole. Says whether it could.
-    fn open_hole(&mut self, opening: Opening, punch: Option<PunchId>, now: Instant) -> bool {
+    pub(super) fn open_hole(
+        &mut self,
+        opening: Opening,
+        punch: Option<PunchId>,
+        now: Instant,
+    ) -> bool {
         let Opening { tag, round, beside, time } = opening;
         let Some(to) = self.hole_endpoint() else { return false };
         if self.holes.len() >= limits::HOLES || self.holes.open.contains_key(&tag) {
@@ -166,11 +174,12 @@ impl Peer {
         let expires = now + time;
         self.timers.set(expires, Due::HoleExpiry(tag));
         self.holes.open.insert(tag, Hole { punch, round, tries: 0, expires, shown: false });
+        self.look.count_mappings(1 + u32::from(beside));
         self.actions.push_back(Action::OpenHole { tag, to, beside });
         true
     }
 
-    fn next_tag(&mut self) -> u64 {
+    pub(super) fn next_tag(&mut self) -> u64 {
         self.holes.last_tag = (self.holes.last_tag + 1) & !CHOSEN_BY_SERVER;
         self.holes.last_tag
     }

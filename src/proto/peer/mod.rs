@@ -11,6 +11,8 @@
 
 mod error;
 mod holes;
+mod lifetime;
+mod look;
 mod nat;
 mod network;
 mod punches;
@@ -21,6 +23,9 @@ use std::time::{Duration, Instant};
 
 pub use self::error::LoginError;
 use self::holes::Holes;
+use self::lifetime::Measurement;
+pub use self::lifetime::{IdleEnd, Lifetime, LifetimeError};
+use self::look::Look;
 pub use self::network::Network;
 use self::network::NetworkWatch;
 pub use self::punches::PunchId;
@@ -101,6 +106,29 @@ pub enum Action {
         /// Which hole.
         tag: u64,
     },
+    /// Connect from a fresh local port, ask for an answer after so many seconds, and say nothing more.
+    /// Then [`Peer::handle_idle_asked`], and [`Peer::handle_idle_ended`].
+    OpenIdle {
+        /// Its name.
+        number: u64,
+        /// The hole endpoint of S.
+        to: SocketAddr,
+        /// When S is to answer.
+        seconds: u32,
+    },
+    /// Dial the mapped endpoint of a hole of ours from a fresh local port, and see whether our own
+    /// listener accepts it. Then [`Peer::handle_hairpin`]. It goes with the hole.
+    Hairpin {
+        /// Which hole.
+        tag: u64,
+        /// Its mapped endpoint.
+        to: SocketAddr,
+    },
+    /// Close such a connection.
+    CloseIdle {
+        /// Which one.
+        number: u64,
+    },
     /// A punch has learnt its token: a connection that was accepted before may belong to it.
     Introduced {
         /// Which punch.
@@ -135,6 +163,17 @@ pub enum Event {
     },
     /// The probes are in: what our NAT has shown. Comes again when more of them are in.
     NatKnown(Nat),
+    /// All that this look at our NAT could show is known.
+    NatSettled(Nat),
+    /// A connection that said nothing has shown whether the NAT kept it.
+    IdleMapping {
+        /// For how long it said nothing.
+        idle: Duration,
+        /// How that ended.
+        end: IdleEnd,
+    },
+    /// All of those that were asked for have.
+    LifetimeKnown(Lifetime),
     /// Somebody came or went.
     Presence {
         /// Who.
@@ -189,6 +228,8 @@ enum Due {
     Request(PunchId),
     HoleProbe(u64),
     HoleExpiry(u64),
+    IdleProbe(u64),
+    Look,
 }
 
 /// What is known of the main connection while there is one.
@@ -215,7 +256,8 @@ struct Main {
 ///
 /// - getters: [`Self::is_logged_in`], [`Self::observed`], [`Self::nat`], [`Self::login`], …
 /// - commands: [`Self::start`], [`Self::stop`], [`Self::connect`], [`Self::cancel`],
-///   [`Self::set_allow`], [`Self::watch`], [`Self::join`]
+///   [`Self::set_allow`], [`Self::watch`], [`Self::join`], [`Self::look_closely`],
+///   [`Self::measure_lifetime`]
 /// - events: `handle_*`
 /// - output: [`Self::poll_action`], [`Self::poll_event`], [`Self::poll_timeout`]
 #[derive(Debug)]
@@ -224,6 +266,9 @@ pub struct Peer {
     state: State,
     main: Main,
     nat: Nat,
+    /// Addresses that it hands out beside the observed one.
+    pool: Vec<IpAddr>,
+    look: Look,
     /// Where routers map the main port because they were asked to.
     mapped: Vec<SocketAddr>,
     network: NetworkWatch,
@@ -238,6 +283,7 @@ pub struct Peer {
     rooms: Vec<String>,
     punches: Punches,
     holes: Holes,
+    measurement: Measurement,
     timers: Timers<Due>,
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
@@ -253,6 +299,8 @@ impl Peer {
             state: State::Idle,
             main: Main::default(),
             nat: Nat::default(),
+            pool: Vec::new(),
+            look: Look::default(),
             mapped: Vec::new(),
             network: NetworkWatch::default(),
             logins: 0,
@@ -263,6 +311,7 @@ impl Peer {
             rooms: Vec::new(),
             punches: Punches::default(),
             holes: Holes::default(),
+            measurement: Measurement::default(),
             timers: Timers::new(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
@@ -306,6 +355,11 @@ impl Peer {
     /// The addresses of this machine, as of the login or the last look at its network.
     pub fn hosts(&self) -> &[IpAddr] {
         &self.main.hosts
+    }
+
+    /// Addresses that our NAT hands out beside the one that S sees.
+    pub fn pool(&self) -> &[IpAddr] {
+        &self.pool
     }
 
     /// How many punches are in progress.
@@ -369,6 +423,8 @@ impl Peer {
             self.enter(State::Stopped, "stopped");
             self.actions.push_back(Action::CloseMain);
             self.take_back_probes();
+            self.abandon_measurement();
+            self.abandon_look();
             self.settle(now);
         }
     }
@@ -438,6 +494,9 @@ impl Peer {
             Message::Presence { peer, online, room } => {
                 self.events.push_back(Event::Presence { peer, online, room });
             }
+            Message::DialedBack { tag, same_address, other_address } => {
+                self.handle_dialled_back(tag, same_address, other_address, now);
+            }
             Message::Ping(value) => self.send(Message::Pong(value)),
             // Not for a peer, or not known to this version.
             _ => {}
@@ -454,6 +513,8 @@ impl Peer {
         self.forget_requests();
         self.close_spare_holes();
         self.take_back_probes();
+        self.abandon_measurement();
+        self.abandon_look();
         let retry_in = (self.config.reconnect && !error.is_final()).then(|| self.backoff(&error));
         match retry_in {
             Some(delay) => {
@@ -483,6 +544,8 @@ impl Peer {
                 Due::Request(punch) => self.expire_request(punch, now),
                 Due::HoleProbe(tag) => self.actions.push_back(Action::ProbeHole { tag }),
                 Due::HoleExpiry(tag) => self.expire_hole(tag),
+                Due::Look => self.expire_look(at, now),
+                Due::IdleProbe(number) => self.expire_idle_probe(number),
             }
         }
         self.settle(now);
@@ -536,7 +599,7 @@ impl Peer {
             .push_back(Event::LoggedIn { observed: welcome.observed, text: welcome.text.clone() });
         self.arrive_from(welcome.observed);
         self.main.welcome = Some(welcome);
-        self.probe_mapping();
+        self.probe_mapping(now);
         self.ask_for_waiting(now);
     }
 

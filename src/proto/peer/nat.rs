@@ -1,48 +1,53 @@
 //! A look at our own NAT at each login, and what is made of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use super::{Action, Event, Peer};
 use crate::limits;
-use crate::proto::nat::{Given, Observation, SERIES, classify_allocation, classify_mapping};
-use crate::wire::message::{Message, Nat};
+use crate::proto::nat::{
+    Given, Observation, SERIES, classify_allocation, classify_mapping, classify_pooling,
+};
+use crate::wire::message::{Allocation, Mapping, Message, Nat};
 
 impl Peer {
     // ---- events ----
 
     /// A probe from the main port has been answered, or has failed.
-    pub fn handle_main_probe(&mut self, to: SocketAddr, mapped: Option<SocketAddr>) {
+    pub fn handle_main_probe(&mut self, to: SocketAddr, mapped: Option<SocketAddr>, now: Instant) {
         if let Some(mapped) = mapped {
             self.main.observations.push(Observation { destination: to, mapped });
         }
         self.main.probes_out = self.main.probes_out.saturating_sub(1);
         if self.main.probes_out == 0 && self.is_logged_in() {
-            self.learn_mapping();
+            self.learn_mapping(now);
         }
     }
 
     /// A probe from a fresh port has been answered, or has failed.
-    pub fn handle_fresh_probe(&mut self, index: usize, given: Option<Given>) {
+    pub fn handle_fresh_probe(&mut self, index: usize, given: Option<Given>, now: Instant) {
         if let Some(slot) = self.main.given.get_mut(index) {
             *slot = given;
         }
         self.main.probes_out = self.main.probes_out.saturating_sub(1);
         if self.main.probes_out == 0 && self.is_logged_in() {
-            self.learn_allocation();
+            self.learn_allocation(now);
         }
     }
 
     // ---- probes ----
 
     /// Looks at our own NAT from the main port: once for each hole endpoint.
-    pub(super) fn probe_mapping(&mut self) {
+    pub(super) fn probe_mapping(&mut self, now: Instant) {
+        self.abandon_look();
         let (Some(server), Some(observed)) = (self.main.server, self.main.observed) else { return };
         self.main.observations = vec![Observation { destination: server, mapped: observed }];
         let endpoints = self.hole_endpoints();
         self.main.probes_out = endpoints.len();
         if self.main.local_port == 0 || endpoints.is_empty() {
-            return self.learn_mapping();
+            return self.learn_mapping(now);
         }
+        self.look.begin_series(now);
         for to in endpoints {
             self.actions.push_back(Action::ProbeMain { to });
         }
@@ -56,53 +61,95 @@ impl Peer {
         }
     }
 
-    fn learn_mapping(&mut self) {
-        if self.is_asked_again() || !self.confirm_network() {
+    fn learn_mapping(&mut self, now: Instant) {
+        if self.is_asked_again(now) || !self.confirm_network() {
             return;
         }
         let main = &self.main;
         let mapping = classify_mapping(&main.observations, main.local_port, &main.hosts);
-        self.nat = Nat { mapping, ..Nat::default() };
+        let seen: Vec<u16> = main.observations.iter().map(|seen| seen.mapped.port()).collect();
+        let keeps_port = mapping == Mapping::EndpointIndependent
+            && seen.iter().all(|port| *port == main.local_port);
+        // What the same NAT has shown before holds until it shows something else.
+        if self.nat.mapping != mapping {
+            self.nat = Nat { mapping, ..Nat::default() };
+            self.pool.clear();
+        }
+        if keeps_port {
+            self.nat.allocation = Allocation::Preserving;
+        }
+        self.see_ports(seen.into_iter());
         self.events.push_back(Event::NatKnown(self.nat));
         if mapping.is_shared() {
             self.tell_nat();
+        }
+        self.look_further(now);
+    }
+
+    /// Where the mapping is shared, nobody needs to foretell a port: only who looks closely asks for more.
+    pub(super) fn look_further(&mut self, now: Instant) {
+        let mapping = self.nat.mapping;
+        let curious = mapping == Mapping::EndpointIndependent && self.looks_closely();
+        if !mapping.is_shared() || curious {
+            self.probe_fresh_ports(SERIES, now);
         } else {
-            self.probe_allocation();
+            self.begin_look(now);
         }
     }
 
     /// The network has changed while the probes were out: they begin anew.
-    fn is_asked_again(&mut self) -> bool {
+    fn is_asked_again(&mut self, now: Instant) -> bool {
         let again = std::mem::take(&mut self.main.probe_again);
         if again {
-            self.probe_mapping();
+            self.probe_mapping(now);
         }
         again
     }
 
-    /// The mapping depends on the destination: which ports does the NAT hand out? The probes go to all
-    /// addresses of S by turns: a NAT that counts for each address (RFC 6056 §3.3.3) is no sequence that
-    /// others could foresee.
-    fn probe_allocation(&mut self) {
+    /// Which ports and addresses does the NAT hand out? The probes go to all addresses of S by turns: a NAT
+    /// that counts for each address (RFC 6056 §3.3.3) is no sequence that others could foresee.
+    pub(super) fn probe_fresh_ports(&mut self, probes: usize, now: Instant) {
         let addresses = self.hole_addresses();
-        if addresses.is_empty() {
-            return self.tell_nat();
+        self.look.begin_series(now);
+        self.main.given = vec![None; probes];
+        self.main.probes_out = if addresses.is_empty() { 0 } else { probes };
+        for (index, to) in (0..probes).zip(addresses.iter().cycle()) {
+            self.actions.push_back(Action::ProbeFresh { index, to: *to });
         }
-        self.main.given = vec![None; SERIES];
-        self.main.probes_out = SERIES;
-        for (index, to) in (0..SERIES).zip(addresses.into_iter().cycle()) {
-            self.actions.push_back(Action::ProbeFresh { index, to });
+        if addresses.is_empty() {
+            self.learn_allocation(now);
         }
     }
 
-    fn learn_allocation(&mut self) {
-        if self.is_asked_again() {
+    fn learn_allocation(&mut self, now: Instant) {
+        if self.is_asked_again(now) {
             return;
         }
         let given: Vec<Given> = self.main.given.iter().copied().flatten().collect();
-        self.nat.allocation = classify_allocation(&given);
+        if self.is_counting() {
+            return self.handle_counted(&given, now);
+        }
+        match classify_allocation(&given) {
+            // The main port may have shown more.
+            Allocation::Unknown => {}
+            allocation => self.nat.allocation = allocation,
+        }
+        self.see_ports(given.iter().map(|given| given.mapped.port()));
+        self.learn_pooling(&given);
         self.events.push_back(Event::NatKnown(self.nat));
         self.tell_nat();
+        self.begin_look(now);
+    }
+
+    fn learn_pooling(&mut self, given: &[Given]) {
+        let Some(observed) = self.main.observed else { return };
+        let fresh = given.iter().map(|given| given.mapped.ip());
+        // All that the main port showed is one mapping where that is shared.
+        let main = self.main.observations.iter().map(|seen| seen.mapped.ip());
+        let main = main.take(if self.nat.mapping.is_shared() { 1 } else { usize::MAX });
+        let mappings: Vec<IpAddr> = main.chain(fresh).collect();
+        (self.nat.pooling, self.pool) = classify_pooling(observed.ip(), &mappings);
+        self.pool.truncate(limits::POOL_ADDRESSES);
     }
 
     /// Tells S what it doesn't know yet.
@@ -111,12 +158,20 @@ impl Peer {
             nat: self.nat,
             hosts: self.main.hosts.clone(),
             mapped: self.mapped.clone(),
-            pool: Vec::new(),
+            pool: self.pool.clone(),
         };
         if self.is_logged_in() && self.main.told.as_ref() != Some(&update) {
             self.main.told = Some(update.clone());
             self.send(update);
         }
+    }
+
+    /// Where we are: the addresses of this machine, and those at which S sees its main port.
+    pub fn known_addresses(&self) -> Vec<IpAddr> {
+        let seen = self.main.observations.iter().map(|observation| observation.mapped);
+        let seen = self.main.observed.into_iter().chain(seen);
+        let seen = seen.map(|endpoint| endpoint.ip().to_canonical());
+        self.main.hosts.iter().copied().chain(seen).collect()
     }
 
     /// Where routers map the main port of this login because they were asked to: replaces what was said

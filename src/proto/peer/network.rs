@@ -80,7 +80,7 @@ impl Peer {
             State::Connecting => {}
             State::Authenticated | State::LoggedIn if changed || doubted => {
                 self.main.hosts = network.hosts;
-                self.look_at_nat_again();
+                self.look_at_nat_again(now);
             }
             State::Authenticated | State::LoggedIn => {}
         }
@@ -98,6 +98,7 @@ impl Peer {
             || strange.contains(&seen)
             || strange.len() >= limits::POOL_ADDRESSES
             || self.main.observations.iter().any(known)
+            || self.pool.contains(&seen)
         {
             return;
         }
@@ -129,11 +130,11 @@ impl Peer {
         self.dial(now);
     }
 
-    fn look_at_nat_again(&mut self) {
+    fn look_at_nat_again(&mut self, now: Instant) {
         if self.main.probes_out > 0 {
             self.main.probe_again = true;
         } else if self.state == State::LoggedIn {
-            self.probe_mapping();
+            self.probe_mapping(now);
         }
     }
 
@@ -160,6 +161,7 @@ impl Peer {
 
     fn forget_nat(&mut self) {
         self.nat = Nat::default();
+        self.pool.clear();
         self.network.learnt_at = <_>::default();
     }
 

@@ -5,8 +5,8 @@ use super::*;
 use crate::identity::PublicKey;
 use crate::proto::punch::{Action as PunchAction, Preference, PunchError};
 use crate::wire::message::{
-    Allocation, Candidate, CandidateKind, Mapping, Nat, Port, Refused, Release, Role, RoundResult,
-    Token,
+    Allocation, Candidate, CandidateKind, Mapping, Nat, Pooling, Port, Refused, Release, Role,
+    RoundResult, Token,
 };
 use crate::wire::noise::NoiseError;
 use crate::wire::refusal::ClosingCode;
@@ -182,9 +182,9 @@ fn the_login_looks_at_its_own_nat_and_says_what_it_saw() {
         .collect();
     assert_eq!(probes, to);
     let mapped = "198.51.100.7:1000".parse().unwrap();
-    bench.peer.handle_main_probe(to[0], Some(mapped));
+    bench.peer.handle_main_probe(to[0], Some(mapped), bench.now);
     assert!(bench.sent().is_empty());
-    bench.peer.handle_main_probe(to[1], Some(mapped));
+    bench.peer.handle_main_probe(to[1], Some(mapped), bench.now);
     assert!(matches!(
         bench.sent()[..],
         [Message::Update { nat: Nat { mapping: Mapping::EndpointIndependent, .. }, .. }]
@@ -203,7 +203,7 @@ fn fresh_probes_go_to_all_addresses_of_the_rendezvous() {
     });
     for (port, to) in (7..).zip(mains.collect::<Vec<_>>()) {
         let mapped = SocketAddr::new("198.51.100.7".parse().unwrap(), port);
-        bench.peer.handle_main_probe(to, Some(mapped));
+        bench.peer.handle_main_probe(to, Some(mapped), bench.now);
     }
     let to: Vec<_> = bench
         .actions()
@@ -213,7 +213,7 @@ fn fresh_probes_go_to_all_addresses_of_the_rendezvous() {
             _ => None,
         })
         .collect();
-    assert_eq!(to.len(), 9);
+    assert_eq!(to.len(), 12);
     assert_eq!(to[..3], ["192.0.2.1:8000", "192.0.2.2:8000", "192.0.2.1:8000"]);
 }
 
@@ -495,13 +495,14 @@ fn spare_holes_are_kept_ready_once_one_was_needed() {
     bench.connect();
     assert_eq!(bench.peer.holes(), 2);
     bench.actions();
-    bench.peer.handle_hole_shown(2);
+    let mapped = "198.51.100.7:1001".parse().unwrap();
+    bench.peer.handle_hole_shown(2, mapped, bench.now);
     bench.connect();
     let peer = other().1;
     let asked = Message::Introduce { request: 2, peer, from: Port::Hole(2) };
     assert!(bench.sent().contains(&asked), "the one that S has seen");
     assert_eq!(bench.peer.holes(), 3, "it is replaced");
-    bench.peer.handle_hole_lost(1);
+    bench.peer.handle_hole_lost(1, bench.now);
     bench.pass(limits::SPARE_HOLE_TIME);
     assert_eq!(bench.peer.holes(), 0, "nobody needed them");
 }
@@ -515,17 +516,20 @@ fn a_nat_that_maps_by_destination_is_looked_at_again() {
     for (port, mapped) in [(8000, 5001), (8001, 5002)] {
         let to = SocketAddr::new("192.0.2.1".parse().unwrap(), port);
         let mapped = SocketAddr::new("198.51.100.7".parse().unwrap(), mapped);
-        bench.peer.handle_main_probe(to, Some(mapped));
+        bench.peer.handle_main_probe(to, Some(mapped), bench.now);
     }
     let probes =
         bench.actions().into_iter().filter(|action| matches!(action, Action::ProbeFresh { .. }));
     for index in 0..probes.count() {
-        let mapped = 5003 + 2 * index as u16;
-        bench.peer.handle_fresh_probe(index, Some(Given { local: 40_000, mapped }));
+        let mapped = ([198, 51, 100, 7], 5003 + 2 * index as u16).into();
+        let destination = "192.0.2.1:8000".parse().unwrap();
+        let given = Given { local: 40_000, destination, mapped };
+        bench.peer.handle_fresh_probe(index, Some(given), bench.now);
     }
     let nat = Nat {
         mapping: Mapping::AddressAndPortDependent,
         allocation: Allocation::Sequential { delta: 2, busy: 0 },
+        pooling: Pooling::Paired,
         ..Nat::default()
     };
     assert_eq!(bench.peer.nat(), nat);

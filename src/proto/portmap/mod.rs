@@ -312,32 +312,38 @@ impl PortMapper {
 pub enum Worthless {
     /// The router's own address is a private one: there is another NAT before it.
     Private,
-    /// S sees us somewhere else: there is another NAT, or another way out.
-    Elsewhere(IpAddr),
+    /// S sees us somewhere else: there is another NAT, or another way out, or somebody lies.
+    Elsewhere,
 }
 
 impl fmt::Display for Worthless {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Private => f.write_str("the router itself is behind a NAT"),
-            Self::Elsewhere(observed) => write!(f, "the rendezvous sees {observed}"),
-        }
+        f.write_str(match self {
+            Self::Private => "the router itself is behind a NAT",
+            Self::Elsewhere => "the rendezvous sees us at another address",
+        })
     }
 }
 
-/// Whether others may reach a mapped endpoint, as far as that can be told from where S sees us.
+/// Whether others may reach a mapped endpoint, as far as that can be told from where we are: `known` are
+/// the addresses of our interfaces, and those at which S sees us.
 ///
 /// # Errors
 /// Why not.
-pub fn check(external: SocketAddr, observed: Option<SocketAddr>) -> Result<(), Worthless> {
+pub fn check(external: SocketAddr, known: &[IpAddr]) -> Result<(), Worthless> {
     let ip = external.ip();
-    match observed.map(|observed| observed.ip().to_canonical()) {
+    let mut rivals = known.iter().filter(|known| known.is_ipv4() == ip.is_ipv4());
+    if rivals.clone().any(|known| *known == ip) {
         // Whatever it looks like, it is where we are seen.
-        Some(observed) if observed == ip => Ok(()),
-        _ if is_private(ip) => Err(Worthless::Private),
-        // An IPv6 host has several addresses.
-        Some(observed) if observed.is_ipv4() && ip.is_ipv4() => Err(Worthless::Elsewhere(observed)),
-        _ => Ok(()),
+        return Ok(());
+    }
+    if is_private(ip) {
+        return Err(Worthless::Private);
+    }
+    // Where nothing public is known of a family, the router is taken at its word.
+    match rivals.any(|known| !is_private(*known)) {
+        true => Err(Worthless::Elsewhere),
+        false => Ok(()),
     }
 }
 

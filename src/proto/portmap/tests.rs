@@ -551,20 +551,23 @@ fn another_network_is_asked_anew() {
 
 #[test]
 fn what_another_nat_hides_is_worth_nothing() {
-    let seen = |text| Some(socket(text));
-    let public = socket("203.0.113.7:4000");
-    assert_eq!(check(public, None), Ok(()));
-    assert_eq!(check(public, seen("203.0.113.7:5")), Ok(()));
-    let elsewhere = Err(Worthless::Elsewhere("203.0.113.8".parse().unwrap()));
-    assert_eq!(check(public, seen("203.0.113.8:4000")), elsewhere);
-    assert_eq!(check(public, seen("[2001:db8::1]:4000")), Ok(()), "it says nothing of IPv4");
+    let worth = |external: &str, known: &[&str]| {
+        let known: Vec<IpAddr> = known.iter().map(|ip| ip.parse().unwrap()).collect();
+        check(socket(external), &known)
+    };
+    let own = "192.168.1.2";
+    assert_eq!(worth("203.0.113.7:4000", &[own, "203.0.113.7"]), Ok(()));
+    assert_eq!(worth("203.0.113.7:4000", &[own, "203.0.113.8"]), Err(Worthless::Elsewhere));
+    assert_eq!(worth("203.0.113.7:4000", &[own, "2001:db8::1"]), Ok(()), "nothing known of IPv4");
     for private in ["192.168.0.2:4000", "100.64.1.1:4000", "10.0.0.1:4000", "[fd00::1]:4000"] {
-        assert_eq!(check(socket(private), seen("203.0.113.8:1")), Err(Worthless::Private));
-        assert_eq!(check(socket(private), None), Err(Worthless::Private));
+        assert_eq!(worth(private, &[own, "203.0.113.8"]), Err(Worthless::Private));
+        assert_eq!(worth(private, &[own]), Err(Worthless::Private));
     }
     // S is in the same private network beyond the router.
-    assert_eq!(check(socket("192.168.0.2:4000"), seen("192.168.0.2:77")), Ok(()));
-    assert_eq!(check(socket("[2001:db8::9]:4000"), seen("[2001:db8::1]:4000")), Ok(()));
+    assert_eq!(worth("192.168.0.2:4000", &[own, "192.168.0.2"]), Ok(()));
+    // A pinhole is one to an address of ours.
+    assert_eq!(worth("[2001:db8::9]:4000", &[own, "2001:db8::9", "203.0.113.8"]), Ok(()));
+    assert_eq!(worth("[2001:db8::9]:4000", &["2001:db8::1"]), Err(Worthless::Elsewhere));
 }
 
 // ---- whatever comes ----------------------------------------------------------------------------------

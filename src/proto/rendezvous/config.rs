@@ -15,6 +15,8 @@ pub struct Config {
     pub text: String,
     /// Whether data is relayed for two peers that found no way to each other.
     pub relay: bool,
+    /// Whether peers are dialled back that want to know what their NATs let in.
+    pub dial_back: bool,
     /// The bounds.
     pub limits: Limits,
 }

@@ -1,6 +1,6 @@
 //! Two peers are brought together: asked, gathered, released, ended.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::memory::Network;
@@ -187,6 +187,7 @@ impl Rendezvous {
         session: SessionId,
         probe: &Probe,
         mapped: SocketAddr,
+        at: IpAddr,
         now: Instant,
     ) -> ProbeVerdict {
         let found = self.introductions.find_hole(session, probe.tag, probe.round);
@@ -195,7 +196,7 @@ impl Rendezvous {
                 return ProbeVerdict::Unknown;
             }
             // Opened unasked: a request may name it later.
-            let hole = OwnHole { tag: probe.tag, local_port: probe.local_port, mapped };
+            let hole = OwnHole { tag: probe.tag, local_port: probe.local_port, mapped, at };
             self.sessions.live_mut(session).keep_hole(hole);
             return ProbeVerdict::Tied;
         };

@@ -5,7 +5,8 @@
 //!                │                    │
 //! message ──▶ consent ──▶ introductions: gather holes ─▶ release both sides ─▶ ended
 //!                ├──────▶ presence: watchers, rooms
-//!                └──────▶ relay: who joins, and how many may
+//!                ├──────▶ relay: who joins, and how many may
+//!                └──────▶ dial_back: what NATs let in
 //! ```
 //!
 //! A session costs a slab slot and no timer. Each operation takes O(1) or O(log n), apart from the
@@ -18,6 +19,7 @@
 
 mod config;
 mod consent;
+mod dial_back;
 mod introductions;
 mod logins;
 mod memory;
@@ -30,11 +32,13 @@ mod table;
 mod tokens;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 pub use self::config::{Config, Limits};
 use self::consent::Consent;
+use self::dial_back::DialBacks;
+pub use self::dial_back::counted_address;
 use self::introductions::Request;
 use self::memory::{Memory, Network, Networks};
 use self::presence::Presence;
@@ -47,7 +51,7 @@ use self::table::Introductions;
 use self::tokens::Tokens;
 use crate::identity::{PeerId, PublicKey};
 use crate::proto::punch::strategy::maps_otherwise;
-use crate::wire::message::{DialBackEnd, Login, Message, Refused};
+use crate::wire::message::{Login, Message, Refused};
 use crate::wire::refusal::{ClosingCode, RefusalCode, RelayRefusal};
 use crate::wire::stun::Probe;
 
@@ -82,6 +86,16 @@ pub enum Action {
         /// Why.
         refusal: RelayRefusal,
     },
+    /// Dial a hole of a session, from this address of ours and an unused port, and from another address
+    /// of its family if there is one; then [`Rendezvous::handle_dialed_back`], in any case.
+    DialBack {
+        /// Whose hole it is.
+        session: SessionId,
+        /// Where it was seen.
+        to: SocketAddr,
+        /// The address of ours that it has a connection to.
+        from: IpAddr,
+    },
 }
 
 /// Whether a probe belongs to something here.
@@ -107,6 +121,7 @@ pub struct Rendezvous {
     introductions: Introductions,
     presence: Presence,
     relays: Relays,
+    dial_backs: DialBacks,
     /// The consent of peers that have left, so that whom they permit hears "offline".
     departed: Memory<PeerId, Consent>,
     networks: Networks,
@@ -126,6 +141,7 @@ impl Rendezvous {
             introductions: Introductions::default(),
             presence: Presence::default(),
             relays: Relays::default(),
+            dial_backs: DialBacks::default(),
             departed: Memory::default(),
             networks: Networks::default(),
             draining: false,
@@ -235,11 +251,7 @@ impl Rendezvous {
                     self.plan_again(session, now);
                 }
             }
-            Message::DialBack { tag } => {
-                let (same_address, other_address) = (DialBackEnd::NotMade, DialBackEnd::NotMade);
-                let answer = Message::DialedBack { tag, same_address, other_address };
-                self.outbox.send(self.sessions.live(session).link, answer);
-            }
+            Message::DialBack { tag } => self.handle_dial_back(session, tag, now),
             Message::Ping(value) => {
                 self.outbox.send(self.sessions.live(session).link, Message::Pong(value));
             }
@@ -264,14 +276,15 @@ impl Rendezvous {
         self.log_out(session, now);
     }
 
-    /// A probe came to a hole port, from `mapped`.
+    /// A probe came to a hole port, from `mapped` to the address `at` of ours.
     pub fn handle_probe(
         &mut self,
         probe: &Probe,
         mapped: SocketAddr,
+        at: IpAddr,
         now: Instant,
     ) -> ProbeVerdict {
-        let verdict = self.tie(probe, canonical(mapped), now);
+        let verdict = self.tie(probe, canonical(mapped), at, now);
         log::trace!("probe tag={:#x} mapped={mapped}: {verdict:?}", probe.tag);
         match verdict {
             ProbeVerdict::Tied => self.stats.probes_tied += 1,
@@ -305,13 +318,13 @@ impl Rendezvous {
 
     // ---- probes, refusals ----
 
-    fn tie(&mut self, probe: &Probe, mapped: SocketAddr, now: Instant) -> ProbeVerdict {
+    fn tie(&mut self, probe: &Probe, mapped: SocketAddr, at: IpAddr, now: Instant) -> ProbeVerdict {
         let session = self.tokens.session_of(&probe.token);
         let Some(id) = session.filter(|id| self.sessions.get(*id).is_some()) else {
             return ProbeVerdict::Unknown;
         };
         if probe.tag != 0 {
-            return self.handle_hole(id, probe, mapped, now);
+            return self.handle_hole(id, probe, mapped, at, now);
         }
         let session = self.sessions.live_mut(id);
         if probe.local_port != 0 && probe.local_port == session.local_port {

@@ -45,6 +45,8 @@ pub(super) struct OwnHole {
     pub(super) tag: u64,
     pub(super) local_port: u16,
     pub(super) mapped: SocketAddr,
+    /// The address of S that its connection goes to.
+    pub(super) at: IpAddr,
 }
 
 /// What S keeps of a login: 256 bytes, and a few short lists. With its place in the table, an idle one
@@ -123,6 +125,11 @@ impl Session {
         }
         holes.push(hole);
         self.own_holes = holes.into_boxed_slice();
+    }
+
+    /// A hole that it opened unasked and that no request has named yet.
+    pub(super) fn own_hole(&self, tag: u64) -> Option<OwnHole> {
+        self.own_holes.iter().find(|hole| hole.tag == tag).copied()
     }
 
     /// The hole that a request names: as it has shown, or still awaited. It serves once.

@@ -52,6 +52,10 @@ pub struct Stats {
     pub probes_tied: u64,
     /// Probes that belong to nothing here.
     pub probes_unknown: u64,
+    /// Dials back to peers, from one address or two.
+    pub dial_backs: u64,
+    /// … that were asked for and not made: a bound, or no such hole.
+    pub dial_backs_refused: u64,
     /// Comings and goings told.
     pub presence_messages: u64,
     /// Messages of a type that this version doesn't know.

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{
-    BINDING, COOKIE, Class, ErrorResponse, FINGERPRINT_XOR, HEADER_BYTES, JOIN_BYTES, Join,
-    MESSAGE_BYTES, Message, Other, PROBE_BYTES, Probe, Request, StunError, Success, Transaction,
-    UnknownAttributes, attribute, crc32, xor,
+    BINDING, COOKIE, Class, DELAY_BYTES, ErrorResponse, FINGERPRINT_XOR, HEADER_BYTES, JOIN_BYTES,
+    Join, MESSAGE_BYTES, Message, Other, PROBE_BYTES, Probe, Request, StunError, Success,
+    Transaction, UnknownAttributes, attribute, crc32, xor,
 };
 use crate::wire::message::Role;
 
@@ -73,7 +73,7 @@ fn split_type(kind: u16) -> (Class, u16) {
 
 fn decode_request(message: &[u8], transaction: Transaction) -> Result<Request, StunError> {
     let unknown = UnknownAttributes::default();
-    let mut request = Request { transaction, probe: None, relay: None, unknown };
+    let mut request = Request { transaction, probe: None, relay: None, delay: 0, unknown };
     for attribute in Attributes::of(message) {
         let Attribute { kind, value } = attribute?;
         match kind {
@@ -82,6 +82,11 @@ fn decode_request(message: &[u8], transaction: Transaction) -> Result<Request, S
             }
             attribute::GIMLET_RELAY if request.relay.is_none() => {
                 request.relay = Some(decode_join(value)?);
+            }
+            attribute::GIMLET_DELAY if request.delay == 0 => {
+                let value: [u8; DELAY_BYTES] =
+                    value.try_into().map_err(|_| StunError::Value { kind })?;
+                request.delay = u32::from_be_bytes(value);
             }
             // Credentials: understood, and not asked for. A server of public addresses doesn't
             // authenticate (RFC 8489 §12).

@@ -32,6 +32,15 @@ pub fn relay_request(out: &mut Vec<u8>, transaction: &Transaction, join: &Join) 
     writer.finish();
 }
 
+/// Appends the Binding request that is to be answered after so many seconds.
+pub fn delayed_request(out: &mut Vec<u8>, transaction: &Transaction, seconds: u32) {
+    let mut writer = Writer::begin(out, Class::Request, transaction);
+    writer.attribute(attribute::GIMLET_DELAY, |out| {
+        out.extend_from_slice(&seconds.to_be_bytes());
+    });
+    writer.finish();
+}
+
 /// Appends a Binding success response to `out`: what address the client has, and where else the
 /// server listens. Of `software` at most 127 bytes are written.
 pub fn binding_success(

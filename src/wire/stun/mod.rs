@@ -35,11 +35,19 @@
 //! +---------------+-----------------------------------------------+
 //! |   role        |   0                                           |
 //! +---------------+-----------------------------------------------+
+//!
+//! GIMLET-DELAY, whose value is 4 bytes:
+//! +---------------------------------------------------------------+
+//! |   seconds                                                     |
+//! +---------------------------------------------------------------+
 //! ```
 //!
 //! A request with GIMLET-RELAY is the last message of its connection. It is answered once both peers
 //! of the introduction have sent theirs: after a success, every byte is relayed from one connection
 //! to the other; until then, the peer is silent.
+//!
+//! A request with GIMLET-DELAY is answered after so many seconds, in which nothing else is said on its
+//! connection: if the answer comes, the NAT has kept an idle mapping for so long.
 //!
 //! Over TCP a message says itself how long it is (RFC 8489 §6.2.2), so that [`decode()`] cuts a
 //! stream into messages. Whatever it refuses can't be read past: the connection is closed.
@@ -52,7 +60,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::message::Role;
 pub use decode::decode;
-pub use encode::{binding_error, binding_request, binding_success, relay_request};
+pub use encode::{binding_error, binding_request, binding_success, delayed_request, relay_request};
 
 /// Largest message that is read, header included, in bytes. A Binding is small: the largest that we
 /// write is below 256, and over UDP, from which stock servers come, 576 are safe (RFC 8489 §6.1).
@@ -86,6 +94,9 @@ const PROBE_BYTES: usize = 28;
 
 /// Bytes of a GIMLET-RELAY's value.
 const JOIN_BYTES: usize = 44;
+
+/// Bytes of a GIMLET-DELAY's value.
+const DELAY_BYTES: usize = 4;
 
 /// Error codes that a Binding server answers with (RFC 8489 §14.8).
 pub mod code {
@@ -124,6 +135,8 @@ mod attribute {
     /// Ours likewise, and the next number. A stock server would answer at once, as to any client:
     /// whoever is then relayed to is no peer, and does not pass the handshake.
     pub(super) const GIMLET_RELAY: u16 = 0xC7CE;
+    /// Ours likewise. A stock server answers at once, which the client notices.
+    pub(super) const GIMLET_DELAY: u16 = 0xC7CF;
 
     /// Whether a receiver that doesn't know this attribute must refuse the message (RFC 8489 §14).
     pub(super) fn is_required(kind: u16) -> bool {
@@ -153,6 +166,8 @@ pub struct Request {
     pub probe: Option<Probe>,
     /// Which relay the client joins, if it is for that.
     pub relay: Option<Join>,
+    /// After how many seconds the client wants its answer; 0 means at once.
+    pub delay: u32,
     /// Attributes that must be understood and aren't. Unless it is empty, the answer is an error 420
     /// that lists them (RFC 8489 §6.3.1). CHANGE-REQUEST of RFC 5780 is such an attribute: an answer
     /// from another address is not possible over TCP.
@@ -711,7 +726,7 @@ mod tests {
             let mut out = b"before".to_vec();
             binding_request(&mut out, &t, probe.as_ref());
             let unknown = UnknownAttributes::default();
-            let expected = Request { transaction: t, probe, relay: None, unknown };
+            let expected = Request { transaction: t, probe, relay: None, delay: 0, unknown };
             prop_assert_eq!(decode_one(&out[6..]), Ok(Message::Request(expected)));
         }
 
@@ -720,8 +735,20 @@ mod tests {
             let mut out = b"before".to_vec();
             relay_request(&mut out, &t, &join);
             let unknown = UnknownAttributes::default();
-            let expected = Request { transaction: t, probe: None, relay: Some(join), unknown };
+            let expected = Request { transaction: t, probe: None, relay: Some(join), delay: 0, unknown };
             prop_assert_eq!(decode_one(&out[6..]), Ok(Message::Request(expected)));
+        }
+
+        #[test]
+        fn a_delayed_request_round_trips_and_stun_types_may_ignore_it(t: Transaction, delay: u32) {
+            let mut out = Vec::new();
+            delayed_request(&mut out, &t, delay);
+            let unknown = UnknownAttributes::default();
+            let expected = Request { transaction: t, probe: None, relay: None, delay, unknown };
+            prop_assert_eq!(decode_one(&out), Ok(Message::Request(expected)));
+            let read = their_message::Message::from_bytes(&out).unwrap();
+            let raw = read.raw_attribute(attribute::GIMLET_DELAY.into()).unwrap();
+            prop_assert!(!theirs::Attribute::get_type(&raw).comprehension_required());
         }
 
         #[test]

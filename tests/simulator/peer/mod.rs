@@ -18,6 +18,7 @@ use gimlet::identity::{PeerId, PublicKey};
 use gimlet::proto::peer::{self, Action, Config, LoginError, Peer, PunchId};
 use gimlet::proto::punch::{self, ConnId, Outcome, Report};
 use gimlet::proto::timers::Timers;
+use gimlet::wire::message::Hairpinning;
 use gimlet::wire::message::{Message, Port};
 
 use self::paths::Path;
@@ -255,6 +256,11 @@ impl PeerDriver {
                 Action::OpenHole { tag, to, beside } => self.open_hole(tcp, tag, to, beside, now),
                 Action::ProbeHole { tag } => self.probe_hole(tcp, tag, now),
                 Action::CloseHole { tag } => self.close_hole(tcp, tag, now),
+                // Nobody measures lifetimes here, or dials itself.
+                Action::OpenIdle { .. } | Action::CloseIdle { .. } => {}
+                Action::Hairpin { tag, .. } => {
+                    self.machine.handle_hairpin(tag, Hairpinning::Unknown, now.instant);
+                }
                 Action::Introduced { punch } => self.claim_waiting(tcp, punch, now),
                 Action::Punch { punch, action } => self.drive_punch(tcp, punch, &action, now),
             }

@@ -48,13 +48,13 @@ impl PeerDriver {
     pub(super) fn probe_main(&mut self, tcp: &mut Tcp, to: SocketAddr, now: Now) {
         let number = self.port_number(Port::Main).unwrap_or(0);
         if self.open_probe(tcp, number, to, Purpose::Main, now).is_none() {
-            self.machine.handle_main_probe(to, None);
+            self.machine.handle_main_probe(to, None, now.instant);
         }
     }
 
     pub(super) fn probe_fresh(&mut self, tcp: &mut Tcp, index: usize, to: SocketAddr, now: Now) {
         if self.open_probe(tcp, 0, to, Purpose::Fresh(index), now).is_none() {
-            self.machine.handle_fresh_probe(index, None);
+            self.machine.handle_fresh_probe(index, None, now.instant);
         }
     }
 
@@ -153,17 +153,19 @@ impl PeerDriver {
             other => return self.faults.push(format!("S answers a probe with {other:?}")),
         };
         match (mapped, purpose) {
-            (Some(_), Purpose::Hole(tag)) => self.machine.handle_hole_shown(tag),
+            (Some(mapped), Purpose::Hole(tag)) => {
+                self.machine.handle_hole_shown(tag, mapped, now.instant);
+            }
             (None, Purpose::Hole(tag)) => self.machine.handle_hole_refused(tag, now.instant),
             (_, Purpose::Beside(_)) => {}
             (mapped, Purpose::Main) => {
                 self.drop_sock(tcp, sock, now);
-                self.machine.handle_main_probe(to, mapped);
+                self.machine.handle_main_probe(to, mapped, now.instant);
             }
             (mapped, Purpose::Fresh(index)) => {
                 self.drop_sock(tcp, sock, now);
-                let given = mapped.map(|mapped| Given { local, mapped: mapped.port() });
-                self.machine.handle_fresh_probe(index, given);
+                let given = mapped.map(|mapped| Given { local, destination: to, mapped });
+                self.machine.handle_fresh_probe(index, given, now.instant);
             }
         }
     }
@@ -177,15 +179,15 @@ impl PeerDriver {
                 if let Some(hole) = self.holes.get_mut(&tag) {
                     hole.probe = None;
                 }
-                self.machine.handle_hole_lost(tag);
+                self.machine.handle_hole_lost(tag, now.instant);
             }
             Purpose::Beside(tag) => {
                 if let Some(hole) = self.holes.get_mut(&tag) {
                     hole.beside.retain(|other| *other != sock);
                 }
             }
-            Purpose::Main => self.machine.handle_main_probe(to, None),
-            Purpose::Fresh(index) => self.machine.handle_fresh_probe(index, None),
+            Purpose::Main => self.machine.handle_main_probe(to, None, now.instant),
+            Purpose::Fresh(index) => self.machine.handle_fresh_probe(index, None, now.instant),
         }
     }
 

@@ -496,7 +496,11 @@ impl Peer {
                     outcomes.push(Message::Outcome { introduction, round, result });
                 }
                 (PunchAction::RoundOver(_), None) => {}
-                (action, _) => self.actions.push_back(Action::Punch { punch: id, action }),
+                (action, _) => {
+                    let dials = matches!(action, PunchAction::Dial { .. });
+                    self.look.count_mappings(dials.into());
+                    self.actions.push_back(Action::Punch { punch: id, action });
+                }
             }
         }
         for outcome in outcomes {

@@ -39,7 +39,8 @@ impl Bench {
     /// All probes of a look show the same endpoint.
     fn shown(&mut self, mapped: &str) {
         for to in LOOK {
-            self.peer.handle_main_probe(to.parse().unwrap(), Some(mapped.parse().unwrap()));
+            let mapped = Some(mapped.parse().unwrap());
+            self.peer.handle_main_probe(to.parse().unwrap(), mapped, self.now);
         }
     }
 
@@ -65,12 +66,13 @@ impl Bench {
 }
 
 fn behind_eim() -> Nat {
-    Nat { mapping: Mapping::EndpointIndependent, ..Nat::default() }
+    let allocation = Allocation::Preserving;
+    Nat { mapping: Mapping::EndpointIndependent, allocation, ..Nat::default() }
 }
 
 #[test]
 fn a_burst_is_one_look_and_the_next_has_to_wait() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     bench.settled();
     for _ in 0..10 {
         bench.notice();
@@ -93,7 +95,7 @@ fn a_burst_is_one_look_and_the_next_has_to_wait() {
 
 #[test]
 fn nothing_new_is_nothing() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     bench.settled();
     bench.look(&["10.0.0.2"], true);
     assert!(bench.actions().is_empty() && bench.events().is_empty());
@@ -102,7 +104,7 @@ fn nothing_new_is_nothing() {
 
 #[test]
 fn another_address_has_the_nat_looked_at_and_s_told() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     bench.settled();
     bench.look(&["10.0.0.2", "10.8.0.1"], true);
     assert_eq!(bench.probes(), LOOK.map(|to| to.parse().unwrap()));
@@ -115,7 +117,7 @@ fn another_address_has_the_nat_looked_at_and_s_told() {
 
 #[test]
 fn a_change_while_the_probes_are_out_has_them_sent_again() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     bench.log_in();
     bench.look(&["10.0.0.2", "10.8.0.1"], true);
     assert!(bench.probes().is_empty(), "those of the login are out");
@@ -127,7 +129,7 @@ fn a_change_while_the_probes_are_out_has_them_sent_again() {
 
 #[test]
 fn addresses_that_come_before_the_welcome_are_told_after_it() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     bench.authenticate();
     bench.actions();
     bench.notice();
@@ -141,7 +143,7 @@ fn addresses_that_come_before_the_welcome_are_told_after_it() {
 
 #[test]
 fn a_login_of_the_old_network_is_left_and_made_anew_at_once_and_only_once_so() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     bench.settled();
     bench.look(&["10.0.0.3"], false);
     assert_eq!(bench.actions(), [Action::CloseMain]);
@@ -157,7 +159,7 @@ fn a_login_of_the_old_network_is_left_and_made_anew_at_once_and_only_once_so() {
 
 #[test]
 fn a_dial_from_the_old_network_is_made_anew() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     bench.actions();
     bench.look(&["10.0.0.3"], false);
     bench.pass(Duration::ZERO);
@@ -166,7 +168,7 @@ fn a_dial_from_the_old_network_is_made_anew() {
 
 #[test]
 fn who_waits_to_dial_again_does_so_when_there_is_another_network() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     bench.settled();
     for _ in 0..10 {
         bench.peer.handle_main_lost(LoginError::Unreachable(String::new()), bench.now);
@@ -193,7 +195,7 @@ fn who_waits_to_dial_again_does_so_when_there_is_another_network() {
 
 #[test]
 fn who_is_stopped_looks_at_nothing() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     bench.settled();
     bench.notice();
     bench.peer.stop(bench.now);
@@ -207,7 +209,7 @@ fn who_is_stopped_looks_at_nothing() {
 
 #[test]
 fn a_login_says_what_the_last_one_learnt_only_on_the_same_network() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     assert_eq!(bench.login_from(&["10.0.0.2"]).nat, Nat::default());
     bench.settled();
     assert_eq!(bench.login_from(&["10.0.0.2"]).nat, behind_eim());
@@ -217,7 +219,7 @@ fn a_login_says_what_the_last_one_learnt_only_on_the_same_network() {
 
 #[test]
 fn what_the_login_said_is_not_said_again() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     bench.settled();
     bench.peer.handle_main_lost(LoginError::Lost(String::new()), bench.now);
     bench.pass(limits::RECONNECT_FIRST);
@@ -229,7 +231,7 @@ fn what_the_login_said_is_not_said_again() {
 
 #[test]
 fn another_public_address_at_login_is_another_nat() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     bench.settled();
     bench.peer.handle_main_lost(LoginError::Lost(String::new()), bench.now);
     bench.pass(limits::RECONNECT_FIRST);
@@ -248,7 +250,7 @@ fn another_public_address_at_login_is_another_nat() {
 
 #[test]
 fn a_hole_at_another_public_address_shows_that_the_login_is_dead() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     bench.settled();
     let new = "198.51.100.99";
     bench.peer.handle_public_address(new.parse().unwrap(), bench.now);
@@ -268,7 +270,7 @@ fn a_hole_at_another_public_address_shows_that_the_login_is_dead() {
 
 #[test]
 fn a_nat_with_several_addresses_is_doubted_once_for_each() {
-    let mut bench = bench(|_| {});
+    let mut bench = bench(|config| config.reachable = false);
     bench.settled();
     for last in 1..=2 * limits::POOL_ADDRESSES as u8 {
         bench.peer.handle_public_address([203, 0, 113, last].into(), bench.now);

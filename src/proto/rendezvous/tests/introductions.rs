@@ -18,6 +18,7 @@ fn main_ports_are_released_at_once_the_farther_one_first() {
         Action::Send { link, .. }
         | Action::Close { link, .. }
         | Action::RefuseRelay { link, .. } => *link,
+        Action::DialBack { .. } => panic!("{action:?}"),
     });
     assert_eq!(links.collect::<Vec<_>>(), [b.link, a.link]);
     let (to_a, to_b) = world.releases(a, b);

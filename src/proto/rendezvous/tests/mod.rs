@@ -15,6 +15,9 @@ use crate::wire::message::{
     Allocation, Allow, Mapping, Nat, Port, Release, RoundResult, Token, Welcome,
 };
 
+/// Where all probes come to.
+const S_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
+
 /// A machine, its clock, and what it has said so far.
 struct World {
     s: Rendezvous,
@@ -73,7 +76,7 @@ impl World {
     #[allow(clippy::disallowed_methods, reason = "a test may take any instant as its origin")]
     fn with_limits(limits: Limits) -> Self {
         let holes = vec![addr("0.0.0.0:8000")];
-        let config = Config { holes, text: "hello".into(), relay: true, limits };
+        let config = Config { holes, text: "hello".into(), relay: true, dial_back: true, limits };
         Self { s: Rendezvous::new(config, [7; 32]), now: Instant::now(), links: 0 }
     }
 
@@ -138,7 +141,7 @@ impl World {
     fn probe(&mut self, peer: Known, tag: u64, round: u8, mapped: &str) -> ProbeVerdict {
         let local_port = if tag == 0 { 1000 } else { 3000 };
         let probe = Probe { token: peer.token, tag, round, local_port };
-        let verdict = self.s.handle_probe(&probe, addr(mapped), self.now);
+        let verdict = self.s.handle_probe(&probe, addr(mapped), S_ADDRESS, self.now);
         self.s.check();
         verdict
     }
@@ -147,7 +150,7 @@ impl World {
     fn probe_beside(&mut self, peer: Known, tag: u64, mapped: &[&str]) {
         for mapped in mapped {
             let probe = Probe { token: peer.token, tag, round: 1, local_port: 0 };
-            let verdict = self.s.handle_probe(&probe, addr(mapped), self.now);
+            let verdict = self.s.handle_probe(&probe, addr(mapped), S_ADDRESS, self.now);
             assert_eq!(verdict, ProbeVerdict::Tied);
             self.s.check();
         }
@@ -169,7 +172,7 @@ impl World {
         actions
             .map(|action| match action {
                 Action::Send { link, message } => (link, message),
-                Action::Close { .. } | Action::RefuseRelay { .. } => panic!("{action:?}"),
+                other => panic!("{other:?}"),
             })
             .collect()
     }
