@@ -4,7 +4,7 @@
 use crate::nat::{Allocation, Crossing, Filtering, Mapping, Nat, Pool, Refusal};
 use crate::site::Layout;
 use crate::story::Story;
-use crate::theory;
+use crate::theory::{self, Prospect};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Expect {
@@ -12,6 +12,8 @@ pub(crate) enum Expect {
     Direct,
     /// Direct in at least 95 of 100 cases: ports are predicted or guessed.
     Mostly,
+    /// Direct by rare luck.
+    Rarely,
     /// Never direct.
     Never,
     /// Possible, and not tried yet: what is missing.
@@ -31,7 +33,7 @@ pub(crate) fn of(story: &Story) -> Expect {
             }
         },
         Layout::OneCarrier { carrier, .. } => match hairpin_opens(&carrier) {
-            true if story.habits.hairpin => Expect::Direct,
+            true if story.habits.hairpin || carrier.hairpin => Expect::Direct,
             _ => Expect::Never,
         },
     }
@@ -56,11 +58,8 @@ fn gap(a: &Nat, b: &Nat) -> Option<&'static str> {
     let pool = |one: &Nat, other: &Nat| {
         spreads(one) && filters(other) && (is_known(other) || counts(other) || spreads(other))
     };
-    let block = |one: &Nat, other: &Nat| one.name == Nat::BLOCK.name && counts(other);
     if pool(a, b) || pool(b, a) {
         Some("any of several addresses: one is seen, another one dials")
-    } else if block(a, b) || block(b, a) {
-        Some("a block against a sequence")
     } else if breaks(a) && breaks(b) {
         Some("both break simultaneous open, and one would let the other in")
     } else {
@@ -71,14 +70,16 @@ fn gap(a: &Nat, b: &Nat) -> Option<&'static str> {
 fn apart(a: &Nat, b: &Nat) -> Expect {
     // The lab's theory is for NATs that there are.
     let made_up = Nat::named(a.name).is_none() || Nat::named(b.name).is_none();
-    match (theory::is_possible(a, b), gap(a, b)) {
-        (true, Some(_)) if made_up => Expect::Anything,
-        (true, Some(gap)) => Expect::Gap(gap),
-        (true, None) if made_up && !(is_known(a) && is_known(b)) => Expect::Anything,
-        (false, _) if made_up => Expect::Anything,
-        (false, _) => Expect::Never,
-        (true, None) if is_known(a) && is_known(b) => Expect::Direct,
-        (true, None) => Expect::Mostly,
+    match (theory::prospect(a, b), gap(a, b)) {
+        _ if made_up => match is_known(a) && is_known(b) && theory::is_possible(a, b) {
+            true if gap(a, b).is_none() => Expect::Direct,
+            _ => Expect::Anything,
+        },
+        (Prospect::Sure | Prospect::Likely, Some(gap)) => Expect::Gap(gap),
+        (Prospect::Sure, None) => Expect::Direct,
+        (Prospect::Likely, None) => Expect::Mostly,
+        (Prospect::Unlikely, _) => Expect::Rarely,
+        (Prospect::Never, _) => Expect::Never,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::packet::{
 };
 use crate::topology::S_V4;
 
-/// What the lab's vocabulary doesn't say of a NAT.
+/// What the lab's vocabulary doesn't say of a NAT, and what makes it worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Habits {
     /// Looks at sequence numbers, as Linux does: a second SYN or SYN-ACK with another one than the first
@@ -83,6 +83,11 @@ impl Router {
     pub(crate) fn new(nat: Nat, habits: Habits, public: Vec<Ipv4Addr>, seed: u64) -> Self {
         let public: Vec<u32> = public.into_iter().map(Ipv4Addr::to_bits).collect();
         let ports = Ports::new(nat, public.clone(), seed);
+        let habits = Habits {
+            hairpin: habits.hairpin || nat.hairpin,
+            syn_lifetime: habits.syn_lifetime.min(nat.syn_lifetime.as_nanos() as Nanos),
+            ..habits
+        };
         Self {
             nat,
             habits,
