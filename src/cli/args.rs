@@ -305,6 +305,8 @@ pub(crate) struct NatArgs {
     /// Ask this STUN server over TCP, instead of the rendezvous [default port: 3478]
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) stun: Option<StunServer>,
+    #[command(flatten)]
+    pub(crate) mapping: PortMapping,
 }
 
 /// A time from a millisecond to a year.

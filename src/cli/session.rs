@@ -59,6 +59,11 @@ pub(crate) enum Part {
     },
     /// No calls. It hears who comes and goes.
     Watch,
+    /// No calls. It looks at the NAT.
+    Look {
+        /// See [`Offer::port_mapping`].
+        port_mapping: bool,
+    },
 }
 
 /// What a session offers to others.
@@ -112,14 +117,15 @@ impl<'a> Session<'a> {
         }
         let mut reactor = Reactor::new()?;
         let signals = Signals::watch(&mut reactor, &Signal::ALL)?;
-        // One call is over before a new login would help it.
-        let follow_network = !matches!(part, Part::CallOnce);
+        // One call, or one look, is over before a new login would help it.
+        let follow_network = !matches!(part, Part::CallOnce | Part::Look { .. });
         let (offer, spare_holes, port_mapping) = match part {
             Part::Share(offer) => {
                 let port_mapping = offer.port_mapping;
                 (Some(offer), 0, port_mapping)
             }
             Part::CallOnce | Part::Watch => (None, 0, false),
+            Part::Look { port_mapping } => (None, 0, port_mapping),
             Part::CallOften { port_mapping } => (None, limits::SPARE_HOLES, port_mapping),
         };
         let reachable = offer.is_some();

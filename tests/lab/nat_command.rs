@@ -14,7 +14,7 @@ use crate::topology::{Lab, S_V4};
 
 /// What must be seen.
 struct Expected {
-    mapping: &'static str,
+    mapping: &'static [&'static str],
     /// Where the mapping depends on the destination.
     ports: Option<&'static str>,
     direct: &'static str,
@@ -24,7 +24,7 @@ struct Expected {
 }
 
 const PREDICTABLE: Expected = Expected {
-    mapping: "endpoint-independent",
+    mapping: &["endpoint-independent"],
     ports: None,
     direct: "expected",
     with_eim: "at-once",
@@ -32,11 +32,11 @@ const PREDICTABLE: Expected = Expected {
 };
 
 const SYMMETRIC: Expected =
-    Expected { mapping: "address-and-port-dependent", with_random: "relayed", ..PREDICTABLE };
+    Expected { mapping: &["address-and-port-dependent"], with_random: "relayed", ..PREDICTABLE };
 
 #[test]
 fn nat_open_is_no_nat() {
-    let expected = Expected { mapping: "none", ..PREDICTABLE };
+    let expected = Expected { mapping: &["none"], ..PREDICTABLE };
     is_seen_as(Nat::OPEN, &expected);
 }
 
@@ -53,7 +53,7 @@ fn nat_eim_eif_maps_endpoint_independently() {
 #[test]
 fn nat_adm_maps_by_address() {
     let expected = Expected {
-        mapping: "address-dependent",
+        mapping: &["address-dependent"],
         ports: Some("random"),
         direct: "likely",
         with_eim: "guessing",
@@ -90,10 +90,12 @@ fn nat_block_is_a_carriers() {
 
 #[test]
 fn nat_pool_arbitrary_keeps_the_port_and_changes_the_address() {
-    let expected = Expected { ports: Some("preserving"), with_random: "guessing", ..SYMMETRIC };
+    // Two destinations, or all, may see the same of four addresses by chance.
+    let mapping = &["endpoint-independent", "address-dependent", "address-and-port-dependent"];
+    let expected = Expected { mapping, ports: None, with_random: "guessing", ..SYMMETRIC };
     let (nat, stock) = is_seen_as(Nat::POOL_ARBITRARY, &expected);
     for seen in [nat, stock] {
-        assert!(seen["public_addresses"].as_array().unwrap().len() > 1, "{seen}");
+        assert!(!seen["public_addresses"].as_array().unwrap().is_empty(), "{seen}");
     }
 }
 
@@ -126,7 +128,7 @@ fn is_seen_as(preset: Nat, expected: &Expected) -> (Value, Value) {
     let peer = Peer::new(&lab.a, &rendezvous);
     let look = |arguments: &[&str]| {
         let mut program = peer.nat(arguments);
-        let nat = program.event("nat", SOON);
+        let nat = program.event("nat", 2 * SOON);
         println!("{}: {nat}", preset.name);
         assert_eq!(program.exit(SOON).code(), Some(0), "{nat}");
         assert_eq!(nat["exit_code"], 0);
@@ -136,7 +138,7 @@ fn is_seen_as(preset: Nat, expected: &Expected) -> (Value, Value) {
     let hole = look(&["--stun", &format!("{}:8000", S_V4[0])]);
     let stock = look(&["--stun", &S_V4[0].to_string()]);
     for nat in [&ours, &hole, &stock] {
-        assert_eq!(nat["mapping"], expected.mapping, "{nat}");
+        assert!(expected.mapping.contains(&nat["mapping"].as_str().unwrap()), "{nat}");
         assert_eq!(nat["mapping_certain"], true, "S has two addresses: {nat}");
         assert_eq!(nat["direct"], expected.direct, "{nat}");
         assert_eq!(nat["with"]["endpoint-independent"], expected.with_eim, "{nat}");
@@ -148,7 +150,7 @@ fn is_seen_as(preset: Nat, expected: &Expected) -> (Value, Value) {
         let local = nat["local"].as_str().unwrap();
         assert!(local.starts_with(&own), "{nat}");
         let is_own = nat["public"] == json!([local]);
-        assert_eq!(is_own, expected.mapping == "none", "{nat}");
+        assert_eq!(is_own, expected.mapping == ["none"], "{nat}");
     }
     // Only the rendezvous shows whom the NAT lets in, and with that nothing need be guessed.
     for nat in [&hole, &stock] {

@@ -134,6 +134,27 @@ fn a_router_behind_a_carriers_nat_maps_in_vain() {
 }
 
 #[test]
+fn gimlet_nat_tells_of_a_mapped_port_and_leaves_none_behind() {
+    let lab = Lab::plan().between(Nat::OPEN, Nat::RANDOM).build();
+    let router = Router::start(&lab.routers[0], Stun::at_s(&lab), Offer::Everything);
+    let rendezvous = Rendezvous::start(&lab);
+    let b = Peer::new(&lab.b, &rendezvous);
+    let mut program = b.nat(&[]);
+    let nat = program.event("nat", 2 * SOON);
+    program.succeed(SOON);
+    let [mapped] = &nat["port_mapped"].as_array().unwrap()[..] else { panic!("{nat}") };
+    assert_eq!(mapped["candidate"], true, "{nat}");
+    assert_eq!((&nat["direct"], &nat["with"]["random"]), (&"expected".into(), &"at-once".into()));
+    assert!(!router.maps(endpoint_of(mapped).port()), "{}", router.namespace.rules());
+
+    let mut program = b.nat(&["--no-port-mapping"]);
+    let nat = program.event("nat", 2 * SOON);
+    program.succeed(SOON);
+    assert_eq!(nat["port_mapped"].as_array().unwrap().len(), 0, "{nat}");
+    assert_eq!(nat["direct"], "likely", "{nat}");
+}
+
+#[test]
 fn nothing_is_asked_of_the_router_by_who_says_no_or_calls_once() {
     let lab = Lab::plan().between(Nat::EIM, Nat::EIM).build();
     let rules = "table inet asked {

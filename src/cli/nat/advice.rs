@@ -51,19 +51,19 @@ impl Advice {
     fn fits(self, findings: &Findings) -> bool {
         let nat = &findings.nat;
         let depends = findings.depends_on_destination();
+        let lets_in = nat.filtering == Filtering::EndpointIndependent || findings.is_port_mapped();
         // A carrier's NAT is nothing that its customers can set.
         let carrier = is_carriers(findings);
         match self {
             Self::OpenOutgoing => findings.is_way_out_blocked(),
-            Self::EndpointIndependentMapping => depends && !carrier,
+            // Where a port is mapped, nothing else matters much.
+            Self::EndpointIndependentMapping => depends && !carrier && !findings.is_port_mapped(),
             Self::EnablePortMapping => {
-                findings.is_translated()
-                    && findings.port_mapped.is_empty()
-                    && nat.filtering != Filtering::EndpointIndependent
+                findings.is_translated() && findings.port_mapped.is_empty() && !lets_in
             }
-            Self::CarrierNat => carrier && nat.filtering != Filtering::EndpointIndependent,
+            Self::CarrierNat => carrier && !lets_in,
             Self::AddressPairing => nat.pooling == Pooling::Arbitrary,
-            Self::EnableIpv6 => findings.ipv6().is_empty() && (depends || carrier),
+            Self::EnableIpv6 => findings.ipv6().is_empty() && !lets_in && (depends || carrier),
             Self::DropSilently => matches!(nat.refusal, Refusal::Rst | Refusal::Icmp),
             Self::SecondAddress => findings.may_depend_on_address(),
             Self::OtherServer => {
@@ -158,6 +158,7 @@ impl Advice {
 /// assigns (RFC 6888 REQ-14, RFC 7422), and in its many public addresses.
 fn is_carriers(findings: &Findings) -> bool {
     findings.carrier_address().is_some()
+        || findings.is_port_mapped_in_vain()
         || matches!(findings.nat.allocation, Allocation::Block { .. })
         || findings.nat.pooling == Pooling::Arbitrary
 }
@@ -168,18 +169,22 @@ fn carrier_text(findings: &Findings) -> String {
         (None, Allocation::Block { first, last }) => {
             format!("your connections share the ports {first} to {last} of an address")
         }
+        _ if findings.is_port_mapped_in_vain() => {
+            "your router's own address is not the one at which others see you".into()
+        }
         _ => "your connections leave from several public addresses".into(),
     };
     format!(
-        "Your provider seems to translate as well: {evidence}. No setting of your own router changes \
-         that. Ask the provider for IPv6, or for a public address of your own."
+        "There seems to be another NAT behind your router, most likely your provider's: {evidence}. No \
+         setting of the router changes that. Ask the provider for IPv6, or for a public address of your \
+         own; if both NATs are yours, turn one into a bridge."
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::findings::Unreached;
-    use super::super::findings::tests::{behind, eim};
+    use super::super::findings::tests::{behind, eim, mapped};
     use super::*;
 
     fn codes(findings: &Findings) -> Vec<&'static str> {
@@ -207,7 +212,7 @@ mod tests {
         findings.nat.filtering = Filtering::EndpointIndependent;
         assert!(codes(&findings).is_empty(), "everybody gets in as it is");
         let mut findings = eim();
-        findings.port_mapped.push("192.0.2.17:5000".parse().unwrap());
+        findings.port_mapped.push(mapped("192.0.2.17:5000", Ok(())));
         assert!(codes(&findings).is_empty(), "it does so already");
         let random = behind(Mapping::AddressAndPortDependent, Allocation::Random);
         let expected = ["endpoint-independent-mapping", "enable-port-mapping", "enable-ipv6"];

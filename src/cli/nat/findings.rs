@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::proto::nat::Observation;
+use crate::proto::portmap::{Mapping, Worthless};
 use crate::proto::punch::candidates::is_private;
-use crate::wire::message::{Mapping, Nat};
+use crate::wire::message::{self, Nat};
 
 /// Who was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,14 @@ pub(crate) struct Unreached {
     pub(crate) error: String,
 }
 
+/// A port that a router maps because it was asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PortMapped {
+    pub(crate) mapping: Mapping,
+    /// Whether others can reach it; why not.
+    pub(crate) worth: Result<(), Worthless>,
+}
+
 /// What was found.
 #[derive(Clone, Debug)]
 pub(crate) struct Findings {
@@ -56,7 +65,7 @@ pub(crate) struct Findings {
     /// Destinations that did not answer.
     pub(crate) unreached: Vec<Unreached>,
     /// Where a router maps a port because this machine asked it to.
-    pub(crate) port_mapped: Vec<SocketAddr>,
+    pub(crate) port_mapped: Vec<PortMapped>,
 }
 
 impl Findings {
@@ -74,8 +83,8 @@ impl Findings {
     /// Whether anything translates, as far as is known.
     pub(crate) fn is_translated(&self) -> bool {
         match self.nat.mapping {
-            Mapping::None => false,
-            Mapping::Unknown => {
+            message::Mapping::None => false,
+            message::Mapping::Unknown => {
                 self.endpoints().iter().any(|endpoint| !self.hosts.contains(&endpoint.ip()))
             }
             _ => true,
@@ -89,14 +98,14 @@ impl Findings {
 
     /// Whether a second destination has shown whether the mapping depends on it.
     pub(crate) fn is_mapping_known(&self) -> bool {
-        self.nat.mapping != Mapping::Unknown
+        self.nat.mapping != message::Mapping::Unknown
     }
 
     /// One endpoint for several ports of a single address: a NAT that distinguishes addresses alone
     /// looks like this, too.
     pub(crate) fn may_depend_on_address(&self) -> bool {
         let destinations = once_each(self.of_first_family().map(|seen| seen.destination.ip()));
-        self.nat.mapping == Mapping::EndpointIndependent && destinations.len() == 1
+        self.nat.mapping == message::Mapping::EndpointIndependent && destinations.len() == 1
     }
 
     /// Observations of the family that counts: that of the first.
@@ -118,9 +127,20 @@ impl Findings {
         let mut own = self.hosts.iter().copied().chain([self.local.ip()]);
         let shared = own.find(|ip| is_shared_space(*ip));
         // A router that maps a port tells its outer address.
-        let outer = self.port_mapped.iter().map(SocketAddr::ip).find(|ip| is_private(*ip));
+        let outer = self.port_mapped.iter().map(|mapped| mapped.mapping.external.ip());
+        let outer = outer.into_iter().find(|ip| is_private(*ip));
         let far = self.seen.iter().any(|seen| !is_private(seen.mapped.ip()));
         shared.or(outer).filter(|_| far)
+    }
+
+    /// Whether a router lets others in at a port.
+    pub(crate) fn is_port_mapped(&self) -> bool {
+        self.port_mapped.iter().any(|mapped| mapped.worth.is_ok())
+    }
+
+    /// A router lets others in, but there is another NAT in front of it.
+    pub(crate) fn is_port_mapped_in_vain(&self) -> bool {
+        !self.port_mapped.is_empty() && !self.is_port_mapped()
     }
 
     /// Global IPv6 addresses of this machine.
@@ -153,10 +173,11 @@ fn once_each<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::proto::portmap::Protocol;
     use crate::wire::message::Allocation;
 
     /// Behind a NAT with this mapping and allocation, seen by two ports of two addresses.
-    pub(crate) fn behind(mapping: Mapping, allocation: Allocation) -> Findings {
+    pub(crate) fn behind(mapping: message::Mapping, allocation: Allocation) -> Findings {
         let seen = ["198.51.100.1:4000", "198.51.100.1:8000", "203.0.113.1:8001"];
         let see = |destination: &str| Observation {
             destination: destination.parse().unwrap(),
@@ -174,8 +195,13 @@ pub(crate) mod tests {
         }
     }
 
+    pub(crate) fn mapped(external: &str, worth: Result<(), Worthless>) -> PortMapped {
+        let external = external.parse().unwrap();
+        PortMapped { mapping: Mapping { protocol: Protocol::Upnp, external }, worth }
+    }
+
     pub(crate) fn eim() -> Findings {
-        behind(Mapping::EndpointIndependent, Allocation::Unknown)
+        behind(message::Mapping::EndpointIndependent, Allocation::Unknown)
     }
 
     #[test]
@@ -184,7 +210,7 @@ pub(crate) mod tests {
         let mut findings = eim();
         findings.seen.truncate(2);
         assert!(findings.may_depend_on_address());
-        findings.nat.mapping = Mapping::AddressAndPortDependent;
+        findings.nat.mapping = message::Mapping::AddressAndPortDependent;
         assert!(!findings.may_depend_on_address(), "it does, and that is seen");
     }
 
@@ -195,7 +221,7 @@ pub(crate) mod tests {
         findings.hosts.push("100.64.3.4".parse().unwrap());
         assert_eq!(findings.carrier_address(), Some("100.64.3.4".parse().unwrap()));
         let mut findings = eim();
-        findings.port_mapped.push("192.168.7.7:5000".parse().unwrap());
+        findings.port_mapped.push(mapped("192.168.7.7:5000", Err(Worthless::Private)));
         assert_eq!(findings.carrier_address(), Some("192.168.7.7".parse().unwrap()));
         // A server in the carrier's own network sees it as it is: that says nothing.
         for seen in &mut findings.seen {

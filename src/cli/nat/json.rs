@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::super::report_json;
 use super::advice::Advice;
-use super::findings::Findings;
+use super::findings::{Findings, PortMapped};
 use super::outlook::{OTHERS, Outlook};
 use super::words;
 use crate::wire::message::Allocation;
@@ -34,7 +35,7 @@ pub(crate) struct NatJson<'a> {
     filtering: &'static str,
     refusal: &'static str,
     hairpinning: &'static str,
-    port_mapped: &'a [SocketAddr],
+    port_mapped: Vec<PortMappedJson>,
     ipv6: Vec<IpAddr>,
     /// How a direct connection comes about, by the kind of NAT on the other side; null where nothing but
     /// the login is reached.
@@ -56,6 +57,15 @@ struct SeenJson {
 struct UnreachedJson<'a> {
     to: SocketAddr,
     error: &'a str,
+}
+
+/// As in the event `port_mapped`.
+#[derive(Debug, Serialize)]
+struct PortMappedJson {
+    protocol: &'static str,
+    endpoint: SocketAddr,
+    /// Whether others can reach it.
+    candidate: bool,
 }
 
 /// What a kind doesn't have is null.
@@ -93,7 +103,7 @@ pub(crate) fn nat<'a>(
         filtering: words::filtering(findings.nat.filtering),
         refusal: words::refusal(findings.nat.refusal),
         hairpinning: words::hairpinning(findings.nat.hairpinning),
-        port_mapped: &findings.port_mapped,
+        port_mapped: findings.port_mapped.iter().map(port_mapped).collect(),
         ipv6: findings.ipv6(),
         with: outlook.ways.map(|ways| {
             let names = OTHERS.iter().map(|other| other.name.to_owned());
@@ -102,6 +112,14 @@ pub(crate) fn nat<'a>(
         direct: outlook.direct.name(),
         advice: advice.iter().map(|advice| advice.code()).collect(),
         exit_code,
+    }
+}
+
+fn port_mapped(mapped: &PortMapped) -> PortMappedJson {
+    PortMappedJson {
+        protocol: report_json::protocol(mapped.mapping.protocol),
+        endpoint: mapped.mapping.external,
+        candidate: mapped.worth.is_ok(),
     }
 }
 
@@ -123,9 +141,10 @@ fn allocation(allocation: Allocation) -> AllocationJson {
 #[cfg(test)]
 mod tests {
     use super::super::advice::advice;
-    use super::super::findings::tests::behind;
+    use super::super::findings::tests::{behind, mapped};
     use super::super::outlook::outlook;
     use super::*;
+    use crate::proto::portmap::Worthless;
     use crate::wire::message::Mapping;
     use serde_json::json;
 
@@ -134,6 +153,7 @@ mod tests {
         let block = Allocation::Block { first: 2048, last: 3071 };
         let mut findings = behind(Mapping::AddressAndPortDependent, block);
         findings.seen.truncate(1);
+        findings.port_mapped.push(mapped("100.64.1.1:5000", Err(Worthless::Private)));
         findings.pool.push("192.0.2.18".parse().unwrap());
         let (outlook, advice) = (outlook(&findings), advice(&findings));
         let found = serde_json::to_value(nat(&findings, &outlook, &advice, 0)).unwrap();
@@ -154,7 +174,8 @@ mod tests {
             "filtering": "unknown",
             "refusal": "unknown",
             "hairpinning": "unknown",
-            "port_mapped": [],
+            "port_mapped":
+                [{"protocol": "upnp", "endpoint": "100.64.1.1:5000", "candidate": false}],
             "ipv6": [],
             "with": {
                 "open": "at-once",
@@ -165,7 +186,7 @@ mod tests {
                 "random": "relayed",
             },
             "direct": "likely",
-            "advice": ["enable-port-mapping", "carrier-nat", "enable-ipv6"],
+            "advice": ["carrier-nat", "enable-ipv6"],
             "exit_code": 0,
         });
         assert_eq!(found, expected);

@@ -23,8 +23,8 @@ use super::output::Output;
 use super::session::Context;
 
 /// Asks the rendezvous.
-pub(crate) fn run(context: &Context, _: &NatArgs) -> Result<(), Failure> {
-    let findings = rendezvous::look(context)?;
+pub(crate) fn run(context: &Context, args: &NatArgs) -> Result<(), Failure> {
+    let findings = rendezvous::look(context, args)?;
     conclude(&context.output, &findings)
 }
 

@@ -149,8 +149,24 @@ pub(crate) fn outlook(findings: &Findings) -> Outlook {
     if findings.is_way_out_blocked() {
         return Outlook { ways: None, direct: Direct::Unlikely };
     }
-    let ways = OTHERS.map(|other| way(findings.nat, other.nat));
-    Outlook { ways: Some(ways), direct: verdict(&ways, findings.is_mapping_known()) }
+    let ways = OTHERS.map(|other| way(planned(findings), other.nat));
+    let known = findings.is_mapping_known() || findings.is_port_mapped();
+    Outlook { ways: Some(ways), direct: verdict(&ways, known) }
+}
+
+/// What the first round is planned with.
+fn planned(findings: &Findings) -> Nat {
+    let nat = findings.nat;
+    if findings.is_port_mapped() {
+        return strategy::where_port_mapped(nat);
+    }
+    match nat.allocation {
+        // Whose ports were looked at and not understood is not one that will be seen in the next round.
+        Allocation::Unknown if findings.depends_on_destination() => {
+            Nat { allocation: Allocation::Random, ..nat }
+        }
+        _ => nat,
+    }
 }
 
 /// What the first round of a punch between the two would do.
@@ -181,8 +197,9 @@ fn verdict(ways: &[Way; OTHERS.len()], is_mapping_known: bool) -> Direct {
 #[cfg(test)]
 mod tests {
     use super::super::findings::Unreached;
-    use super::super::findings::tests::{behind, eim};
+    use super::super::findings::tests::{behind, eim, mapped};
     use super::*;
+    use crate::proto::portmap::Worthless;
     use Way::{AtOnce, Guessing, Prediction, Relayed};
 
     fn both(findings: &Findings) -> (Direct, [Way; OTHERS.len()]) {
@@ -226,6 +243,22 @@ mod tests {
         let mut findings = eim();
         findings.nat.filtering = Filtering::EndpointIndependent;
         assert_eq!(both(&findings).1, [AtOnce; OTHERS.len()]);
+    }
+
+    #[test]
+    fn so_does_a_router_that_maps_a_port_where_others_can_reach_it() {
+        let mut findings = behind(Mapping::AddressAndPortDependent, Allocation::Random);
+        findings.port_mapped.push(mapped("10.9.9.9:5000", Err(Worthless::Private)));
+        assert_eq!(both(&findings).0, Direct::Likely);
+        findings.port_mapped.push(mapped("192.0.2.17:5000", Ok(())));
+        assert_eq!(both(&findings), (Direct::Expected, [AtOnce; OTHERS.len()]));
+    }
+
+    #[test]
+    fn ports_without_a_pattern_are_any_ports() {
+        let unknown = behind(Mapping::AddressAndPortDependent, Allocation::Unknown);
+        let random = behind(Mapping::AddressAndPortDependent, Allocation::Random);
+        assert_eq!(both(&unknown), both(&random));
     }
 
     #[test]

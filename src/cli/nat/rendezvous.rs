@@ -1,10 +1,11 @@
 //! All of a NAT, as our rendezvous helps to see it: a login like that of a caller, and its close look.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::super::args::NatArgs;
 use super::super::exit::{self, Failure};
 use super::super::session::{Context, Happening, Part, Session};
-use super::findings::{Findings, Source, Unreached};
+use super::findings::{Findings, PortMapped, Source, Unreached};
 use crate::net::clock;
 use crate::net::peer::Event;
 use crate::proto::peer;
@@ -13,40 +14,82 @@ use crate::proto::peer;
 /// that stops in the middle.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long after the login a router may take to map a port: UPnP is asked after one second, and takes a
+/// search and two or three calls.
+const ROUTER_TIME: Duration = Duration::from_secs(3);
+
 /// Logs in and looks.
-pub(super) fn look(context: &Context) -> Result<Findings, Failure> {
-    let mut session = Session::open(context, Part::CallOnce)?;
-    session.output().progress(&format!("logging in at {}", session.place()));
-    watch(&mut session)?;
-    findings(&mut session)
+pub(super) fn look(context: &Context, args: &NatArgs) -> Result<Findings, Failure> {
+    let port_mapping = context.settings.port_mapping(args.mapping);
+    let mut session = Session::open(context, Part::Look { port_mapping })?;
+    let findings = look_through(&mut session, port_mapping);
+    session.close()?;
+    findings
 }
 
-/// Waits until all is known that can be.
-fn watch(session: &mut Session<'_>) -> Result<(), Failure> {
+fn look_through(session: &mut Session<'_>, port_mapping: bool) -> Result<Findings, Failure> {
+    session.output().progress(&format!("logging in at {}", session.place()));
+    let mut watch = Watch::default();
     let deadline = clock::now() + PATIENCE;
-    loop {
+    while !watch.is_settled {
+        if watch.take(session, deadline)? {
+            let seconds = PATIENCE.as_secs();
+            let error = format!("the rendezvous did not answer within {seconds} s");
+            return Err(Failure::new(exit::RENDEZVOUS, error));
+        }
+    }
+    let mut findings = findings(session)?;
+    if port_mapping && findings.is_translated() {
+        let deadline = watch.since.unwrap_or(deadline) + ROUTER_TIME;
+        while watch.port_mapped.is_empty() && !watch.take(session, deadline)? {}
+    }
+    findings.port_mapped = watch.port_mapped;
+    Ok(findings)
+}
+
+/// What has happened so far.
+#[derive(Default)]
+struct Watch {
+    /// When the login stood.
+    since: Option<Instant>,
+    is_settled: bool,
+    port_mapped: Vec<PortMapped>,
+}
+
+impl Watch {
+    /// Waits for the next thing to happen, and says whether it was the deadline.
+    fn take(&mut self, session: &mut Session<'_>, deadline: Instant) -> Result<bool, Failure> {
         match session.next(Some(deadline))? {
-            Happening::Event(Event::Peer(peer::Event::LoggedIn { observed, .. })) => {
+            Happening::Event(Event::Peer(event)) => self.take_event(session, event)?,
+            Happening::Event(Event::PortMapped { mapping, worth }) => {
+                self.port_mapped.retain(|known| known.mapping != mapping);
+                self.port_mapped.push(PortMapped { mapping, worth });
+            }
+            Happening::Event(Event::PortMappingLost(lost)) => {
+                self.port_mapped.retain(|known| known.mapping != lost);
+            }
+            Happening::Signal(signal) => return Err(Failure::quiet(signal.exit_code())),
+            Happening::Deadline => return Ok(true),
+            Happening::Event(_) | Happening::Ready(_) => {}
+        }
+        Ok(false)
+    }
+
+    fn take_event(&mut self, session: &mut Session<'_>, event: peer::Event) -> Result<(), Failure> {
+        match event {
+            peer::Event::LoggedIn { observed, .. } => {
+                self.since = Some(clock::now());
                 let output = session.output();
                 output.progress(&format!("logged in, seen at {observed}: looking at the NAT"));
             }
             // A second try would not tell more, and whoever looks wants to know.
-            Happening::Event(Event::Peer(peer::Event::LoggedOut { error, .. })) => {
-                return Err(session.explain_login(&error));
+            peer::Event::LoggedOut { error, .. } => return Err(session.explain_login(&error)),
+            peer::Event::NatKnown(_) => {
+                self.is_settled = session.with_peer(|host, _| host.machine().is_nat_settled());
             }
-            Happening::Event(Event::Peer(peer::Event::NatKnown(_))) => {
-                if session.with_peer(|host, _| host.machine().is_nat_settled()) {
-                    return Ok(());
-                }
-            }
-            Happening::Signal(signal) => return Err(Failure::quiet(signal.exit_code())),
-            Happening::Deadline => {
-                let seconds = PATIENCE.as_secs();
-                let error = format!("the rendezvous did not answer within {seconds} s");
-                return Err(Failure::new(exit::RENDEZVOUS, error));
-            }
-            Happening::Event(_) | Happening::Ready(_) => {}
+            _ => {}
         }
+        Ok(())
     }
 }
 

@@ -5,9 +5,10 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 
 use super::advice::Advice;
-use super::findings::{Findings, Source};
+use super::findings::{Findings, PortMapped, Source};
 use super::outlook::{OTHERS, Outlook};
 use super::words;
+use crate::proto::portmap::Protocol;
 use crate::wire::message::{Allocation, Filtering, Hairpinning, Mapping, Nat, Pooling, Refusal};
 
 /// Longest line, in characters.
@@ -77,9 +78,7 @@ fn rows(findings: &Findings) -> Vec<Row> {
         let meaning = "how others come in, no STUN server shows over TCP";
         rows.push(Row::new("filtering", "not probed", meaning));
     }
-    rows.extend(findings.port_mapped.iter().map(|endpoint| {
-        Row::new("port mapping", endpoint, "the router lets connections in there, on our request")
-    }));
+    rows.extend(findings.port_mapped.iter().map(port_mapped));
     rows.push(ipv6(findings));
     rows.extend(
         findings
@@ -188,6 +187,19 @@ fn hairpin(hairpinning: Hairpinning) -> &'static str {
             "machines behind it reach each other at their private addresses alone"
         }
     }
+}
+
+fn port_mapped(mapped: &PortMapped) -> Row {
+    let protocol = match mapped.mapping.protocol {
+        Protocol::Pcp => "PCP",
+        Protocol::NatPmp => "NAT-PMP",
+        Protocol::Upnp => "UPnP",
+    };
+    let meaning = match mapped.worth {
+        Ok(()) => format!("the router lets others in there, asked by {protocol}"),
+        Err(why) => format!("the router maps it, asked by {protocol}, in vain: {why}"),
+    };
+    Row::new("port mapping", mapped.mapping.external, meaning)
 }
 
 fn ipv6(findings: &Findings) -> Row {

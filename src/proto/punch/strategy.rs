@@ -25,7 +25,7 @@
 //! have worked between these two networks; each further round tries the next. What comes behind a comma in
 //! the table is the second rung. Where a pair has no further rung, the last is tried again from fresh ports.
 
-use crate::wire::message::{Allocation, Filtering, Nat, Pooling, Refusal};
+use crate::wire::message::{Allocation, Filtering, Mapping, Nat, Pooling, Refusal};
 
 /// Sequential NATs: ports dialled ahead of the last that was seen. With 20 foreign connections a second
 /// and a round trip of 100 ms, 8 of 8 attempts found the right one (4 ports: 1 to 3 of 8).
@@ -179,6 +179,12 @@ pub fn is_hopeful(one: Nat, other: Nat) -> bool {
     is_aimed_at || !is_seen(one) || !is_seen(other)
 }
 
+/// What to plan with behind a router that lets others in at a port because it was asked to.
+#[must_use]
+pub fn where_port_mapped(nat: Nat) -> Nat {
+    Nat { mapping: Mapping::EndpointIndependent, filtering: Filtering::EndpointIndependent, ..nat }
+}
+
 /// Whether a round that was planned for one NAT is of no use with another: it maps otherwise.
 pub fn maps_otherwise(planned: Nat, found: Nat) -> bool {
     let (planned, found) = (Side::of(planned).kind, Side::of(found).kind);
@@ -318,7 +324,7 @@ impl Side {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::message::{Hairpinning, Mapping};
+    use crate::wire::message::Hairpinning;
 
     const UNKNOWN: Nat = Nat {
         mapping: Mapping::Unknown,

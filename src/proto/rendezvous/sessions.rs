@@ -13,7 +13,8 @@ use super::consent::Consent;
 use super::table::{IntroductionId, Source};
 use crate::identity::{PeerId, PublicKey};
 use crate::limits;
-use crate::wire::message::{Filtering, Login, Mapping, Nat, Nonce};
+use crate::proto::punch::strategy::where_port_mapped;
+use crate::wire::message::{Login, Nat, Nonce};
 
 /// A login. The id of one that has ended is recognised and means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -162,11 +163,7 @@ impl Session {
         let is_mapped =
             self.elsewhere.as_ref().is_some_and(|elsewhere| !elsewhere.mapped.is_empty());
         match is_mapped && round == 1 {
-            true => Nat {
-                mapping: Mapping::EndpointIndependent,
-                filtering: Filtering::EndpointIndependent,
-                ..self.nat
-            },
+            true => where_port_mapped(self.nat),
             false => self.nat,
         }
     }
