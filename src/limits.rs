@@ -294,6 +294,9 @@ pub const SEQUENCE_WATCH_TIME: Duration = Duration::from_secs(2);
 /// A dial to our own mapped endpoint must have come back within this time: a SYN, and the next one.
 pub const HAIRPIN_TIME: Duration = Duration::from_secs(2);
 
+/// Dials of such a test, of both its ends: enough to get past a NAT that answers RST to whoever is early.
+pub const HAIRPIN_DIALS: u32 = 16;
+
 /// Connections that are accepted on the hole of such a look: those of S, our own, and a stranger or two.
 pub const LOOK_GUESTS: usize = 8;
 

@@ -1,14 +1,15 @@
 //! The events of `--json`. Each is one object on one line; names of fields never change, times are
 //! numbers of milliseconds.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
 use super::report_json::{self, ReportJson, millis, opened};
 use crate::net::peer::StreamEnd;
-use crate::proto::punch::report::role;
+use crate::proto::punch::report::{self, role};
 use crate::proto::punch::{Outcome, Report};
+use crate::wire::message::{Allocation, Nat};
 
 /// An event.
 #[derive(Debug, Serialize)]
@@ -26,8 +27,8 @@ pub(crate) enum Event<'a> {
     },
     /// The rendezvous' key is seen for the first time, and trusted.
     ServerKey { server: &'a str, key: String },
-    /// How our NAT maps, and which ports it hands out. Comes again when more is known.
-    Mapping { mapping: &'static str, allocation: &'static str },
+    /// What our NAT has shown. Comes again when more is known.
+    Mapping(MappingJson<'a>),
     /// The router maps our port: whether others can reach it there, as far as can be told.
     PortMapped { protocol: &'static str, endpoint: SocketAddr, candidate: bool },
     /// The router doesn't do so any more.
@@ -60,6 +61,59 @@ pub(crate) enum Event<'a> {
     Summary { sent: u64, received: u64, min_ms: f64, avg_ms: f64, max_ms: f64 },
     /// The program ends because of this.
     Error { error: &'a str, hint: Option<&'a str>, exit_code: u8 },
+}
+
+/// See [`Event::Mapping`]. What a kind of allocation doesn't have is left out.
+#[derive(Debug, Serialize)]
+pub(crate) struct MappingJson<'a> {
+    mapping: &'static str,
+    allocation: &'static str,
+    /// Of a sequence: ports from one mapping to the next, and mappings of others a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<i16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    busy: Option<u16>,
+    /// Of a block: its lowest and its highest port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<u16>,
+    pooling: &'static str,
+    /// External addresses beside the observed one.
+    pool: &'a [IpAddr],
+    filtering: &'static str,
+    refusal: &'static str,
+    hairpinning: &'static str,
+    /// No more will be known in this login.
+    complete: bool,
+}
+
+impl<'a> MappingJson<'a> {
+    /// What the NAT has shown; `pool` are its further addresses.
+    pub(crate) fn new(nat: Nat, pool: &'a [IpAddr], complete: bool) -> Self {
+        let (delta, busy) = match nat.allocation {
+            Allocation::Sequential { delta, busy } => (Some(delta), Some(busy)),
+            _ => (None, None),
+        };
+        let (first, last) = match nat.allocation {
+            Allocation::Block { first, last } => (Some(first), Some(last)),
+            _ => (None, None),
+        };
+        Self {
+            mapping: report::mapping(nat.mapping),
+            allocation: report_json::allocation(nat.allocation),
+            delta,
+            busy,
+            first,
+            last,
+            pooling: report_json::pooling(nat.pooling),
+            pool,
+            filtering: report_json::filtering(nat.filtering),
+            refusal: report_json::refusal(nat.refusal),
+            hairpinning: report_json::hairpinning(nat.hairpinning),
+            complete,
+        }
+    }
 }
 
 /// See [`Event::Connected`].
@@ -160,6 +214,12 @@ mod tests {
         assert_eq!(
             text(&ready),
             r#"{"event":"ready","id":"x","server":"s:1","observed":"192.0.2.1:5"}"#
+        );
+        let allocation = Allocation::Block { first: 1024, last: 2047 };
+        let nat = Nat { allocation, ..Nat::default() };
+        assert_eq!(
+            text(&Event::Mapping(MappingJson::new(nat, &[], true))),
+            r#"{"event":"mapping","mapping":"unknown","allocation":"block","first":1024,"last":2047,"pooling":"unknown","pool":[],"filtering":"unknown","refusal":"unknown","hairpinning":"unknown","complete":true}"#
         );
         let pong = Event::Pong { seq: 1, rtt_ms: 0.25 };
         assert_eq!(text(&pong), r#"{"event":"pong","seq":1,"rtt_ms":0.25}"#);

@@ -10,7 +10,7 @@ use crate::proto::punch::report::{candidate_kind, mapping, role};
 use crate::proto::punch::{
     DialEnd, DialReport, Opened, Outcome, PunchError, Report, RoundReport, Winner,
 };
-use crate::wire::message::{Allocation, Port};
+use crate::wire::message::{Allocation, Filtering, Hairpinning, Pooling, Port, Refusal};
 use crate::wire::refusal::RelayRefusal;
 
 /// A [`Report`].
@@ -178,6 +178,44 @@ pub(crate) fn protocol(protocol: Protocol) -> &'static str {
         Protocol::Pcp => "pcp",
         Protocol::NatPmp => "nat-pmp",
         Protocol::Upnp => "upnp",
+    }
+}
+
+/// The term for which of its addresses a NAT hands out.
+pub(crate) fn pooling(pooling: Pooling) -> &'static str {
+    match pooling {
+        Pooling::Unknown => "unknown",
+        Pooling::Paired => "paired",
+        Pooling::Arbitrary => "arbitrary",
+    }
+}
+
+/// The term for whom a NAT lets in.
+pub(crate) fn filtering(filtering: Filtering) -> &'static str {
+    match filtering {
+        Filtering::Unknown => "unknown",
+        Filtering::EndpointIndependent => "endpoint-independent",
+        Filtering::AddressDependent => "address-dependent",
+        Filtering::AddressAndPortDependent => "address-and-port-dependent",
+    }
+}
+
+/// The word for what a SYN draws that is not let in.
+pub(crate) fn refusal(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Unknown => "unknown",
+        Refusal::Silence => "silence",
+        Refusal::Rst => "rst",
+        Refusal::Icmp => "icmp",
+    }
+}
+
+/// The word for whether a NAT lets those behind it reach each other by their mapped endpoints.
+pub(crate) fn hairpinning(hairpinning: Hairpinning) -> &'static str {
+    match hairpinning {
+        Hairpinning::Unknown => "unknown",
+        Hairpinning::Supported => "supported",
+        Hairpinning::Unsupported => "unsupported",
     }
 }
 

@@ -23,7 +23,7 @@ use crate::net::sys;
 use crate::proto::peer::{self, LoginError};
 use crate::proto::portmap::{self, Worthless};
 use crate::proto::punch::{Report, report};
-use crate::wire::message::{Allocation, Allow, Mapping, Nat};
+use crate::wire::message::{Allocation, Allow, Filtering, Mapping, Nat, Refusal};
 
 /// What a command runs with.
 #[derive(Debug)]
@@ -102,6 +102,8 @@ pub(crate) struct Session<'a> {
     turned: bool,
     /// Why there is no login, unless there is one.
     last_error: Option<LoginError>,
+    /// What has been told of the NAT.
+    nat_told: Option<Nat>,
     /// Where the command listens, for the event that says so.
     pub(crate) listen: Option<SocketAddr>,
 }
@@ -153,6 +155,7 @@ impl<'a> Session<'a> {
             ready: VecDeque::new(),
             turned: false,
             last_error: None,
+            nat_told: None,
             listen: None,
         })
     }
@@ -240,7 +243,8 @@ impl<'a> Session<'a> {
         match event {
             peer::Event::LoggedIn { observed, text } => self.logged_in(observed, &text),
             peer::Event::LoggedOut { error, retry_in } => self.logged_out(error, retry_in),
-            peer::Event::NatKnown(nat) => self.nat_known(nat),
+            peer::Event::NatKnown(nat) => self.nat_known(nat, false),
+            peer::Event::NatSettled(nat) => self.nat_known(nat, true),
             peer::Event::Presence { peer, online, room } => self.presence(peer, online, &room),
             peer::Event::Refused { code, text } => {
                 let error = if text.is_empty() { code.to_string() } else { text };
@@ -286,18 +290,30 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn nat_known(&self, nat: Nat) -> Result<(), Failure> {
-        let (mapping, allocation) =
-            (report::mapping(nat.mapping), report_json::allocation(nat.allocation));
-        // It is told of first without the ports, and then with them, where they matter.
-        match ports(nat.allocation) {
-            Some(ports) => self.output().say(&format!("NAT ports: {allocation} ({ports})"))?,
-            None => {
-                let meaning = meaning(nat.mapping);
-                self.output().say(&format!("NAT mapping: {mapping} ({meaning})"))?;
-            }
+    /// Tells what is new.
+    fn nat_known(&mut self, nat: Nat, complete: bool) -> Result<(), Failure> {
+        let before = self.nat_told.replace(nat);
+        if before == Some(nat) && !complete {
+            return Ok(());
         }
-        self.output().event(&events::Event::Mapping { mapping, allocation })
+        let before = before.unwrap_or_default();
+        if before.mapping != nat.mapping || nat == Nat::default() {
+            let mapping = report::mapping(nat.mapping);
+            self.output().say(&format!("NAT mapping: {mapping} ({})", meaning(nat.mapping)))?;
+        }
+        let is_news =
+            report_json::allocation(before.allocation) != report_json::allocation(nat.allocation);
+        if let Some(ports) = ports(nat.allocation).filter(|_| is_news) {
+            let allocation = report_json::allocation(nat.allocation);
+            self.output().say(&format!("NAT ports: {allocation} ({ports})"))?;
+        }
+        if before.filtering != nat.filtering {
+            let (filtering, lets_in) = (report_json::filtering(nat.filtering), lets_in(nat));
+            self.output().say(&format!("NAT filtering: {filtering} ({lets_in})"))?;
+        }
+        let pool = self.with_peer(|peer, _| peer.machine().pool().to_vec());
+        let mapping = events::MappingJson::new(nat, &pool, complete);
+        self.output().event(&events::Event::Mapping(mapping))
     }
 
     fn direct_way(&self, report: &Report) -> Result<(), Failure> {
@@ -371,6 +387,24 @@ fn meaning(mapping: Mapping) -> &'static str {
         Mapping::AddressDependent | Mapping::AddressAndPortDependent => {
             "each connection gets a new port: some pairs of NATs won't connect"
         }
+    }
+}
+
+/// Whom a NAT lets in, and what others get.
+fn lets_in(nat: Nat) -> String {
+    let who = match nat.filtering {
+        Filtering::Unknown => return "not probed".to_owned(),
+        Filtering::EndpointIndependent => {
+            return "everybody may come in where it maps you".to_owned();
+        }
+        Filtering::AddressDependent => "addresses that you have dialled may come in",
+        Filtering::AddressAndPortDependent => "only whom you have dialled may come in",
+    };
+    match nat.refusal {
+        Refusal::Unknown => who.to_owned(),
+        Refusal::Silence => format!("{who}; others get no answer"),
+        Refusal::Rst => format!("{who}; others get an RST"),
+        Refusal::Icmp => format!("{who}; others get an ICMP error"),
     }
 }
 

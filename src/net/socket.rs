@@ -58,6 +58,18 @@ pub fn dial(local_port: u16, to: SocketAddr) -> io::Result<TcpStream> {
     connect(socket, to)
 }
 
+/// Begins to connect from a fresh local port that others may share.
+///
+/// # Errors
+/// What bind(2) says, or connect(2) at once, EINPROGRESS apart.
+pub fn dial_from_shared_port(to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = new_socket(to)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&SocketAddr::new(unspecified(to), 0).into())?;
+    socket.set_tcp_nodelay(true)?;
+    connect(socket, to)
+}
+
 /// Begins to connect from an address of ours and a port of the kernel's choice. What ICMP says about it is
 /// kept for [`refusal`].
 ///

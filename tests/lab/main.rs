@@ -39,6 +39,7 @@ mod agreed;
 mod agreed_table;
 mod behaviour;
 mod checks;
+mod classify;
 mod direct_way;
 mod faults;
 mod forward;

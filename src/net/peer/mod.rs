@@ -383,7 +383,7 @@ impl PeerHost {
                     self.open_idle(core, number, to, seconds);
                 }
                 Action::CloseIdle { number } => self.close_idle(core, number),
-                Action::Hairpin { tag, to } => self.dial_ourselves(core, tag, to),
+                Action::Hairpin { tag, to, via } => self.dial_ourselves(core, tag, to, via),
                 Action::Introduced { punch } => self.claim_waiting(core, punch),
                 Action::Punch { punch, action } => self.drive_punch(core, punch, &action),
             }

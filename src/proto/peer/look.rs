@@ -16,7 +16,7 @@ use super::holes::Opening;
 use super::{Action, Due, Event, Peer};
 use crate::limits;
 use crate::proto::nat::{Given, Moment, classify_filtering, foreign_rate};
-use crate::wire::message::{Allocation, DialBackEnd, Hairpinning, Mapping, Message};
+use crate::wire::message::{Allocation, DialBackEnd, Filtering, Hairpinning, Mapping, Message};
 
 /// With more mappings of our own than these between two looks at a sequence, too much is guessed.
 const OWN_MAPPINGS: u32 = 8;
@@ -115,12 +115,19 @@ impl Peer {
     // ---- events ----
 
     /// We dialled ourselves at the mapped endpoint of the look's hole, and both ends have been seen, or
-    /// it failed.
+    /// it failed: nothing came in.
     pub fn handle_hairpin(&mut self, tag: u64, found: Hairpinning, now: Instant) {
-        if self.look.stage == (Stage::Hairpin { tag }) {
-            self.nat.hairpinning = found;
-            self.settle_look(now);
+        if self.look.stage != (Stage::Hairpin { tag }) {
+            return;
         }
+        // Where only one end could dial, the filter may have kept it out.
+        let fair = self.dials_itself_from_both_ends()
+            || self.nat.filtering == Filtering::EndpointIndependent;
+        self.nat.hairpinning = match found {
+            Hairpinning::Unsupported if !fair => Hairpinning::Unknown,
+            found => found,
+        };
+        self.settle_look(now);
     }
 
     pub(super) fn handle_look_hole_shown(&mut self, shown: u64, mapped: SocketAddr, now: Instant) {
@@ -253,7 +260,13 @@ impl Peer {
             return self.settle_look(now);
         }
         self.enter_look(Stage::Hairpin { tag }, now + limits::HAIRPIN_TIME);
-        self.actions.push_back(Action::Hairpin { tag, to: mapped });
+        let via = self.hole_endpoint().filter(|_| self.dials_itself_from_both_ends());
+        self.actions.push_back(Action::Hairpin { tag, to: mapped, via });
+    }
+
+    /// Where a fresh port is mapped must hold for all destinations, its own NAT included.
+    fn dials_itself_from_both_ends(&self) -> bool {
+        self.nat.mapping == Mapping::EndpointIndependent
     }
 
     fn settle_look(&mut self, _now: Instant) {

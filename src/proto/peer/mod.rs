@@ -116,13 +116,15 @@ pub enum Action {
         /// When S is to answer.
         seconds: u32,
     },
-    /// Dial the mapped endpoint of a hole of ours from a fresh local port, and see whether our own
-    /// listener accepts it. Then [`Peer::handle_hairpin`]. It goes with the hole.
+    /// Dial the mapped endpoint of a hole of ours from a fresh local port, and see whether the hole hears
+    /// of it. Then [`Peer::handle_hairpin`]. It goes with the hole.
     Hairpin {
         /// Which hole.
         tag: u64,
         /// Its mapped endpoint.
         to: SocketAddr,
+        /// Ask here for the mapped endpoint of the fresh port, and dial from the hole to that, too.
+        via: Option<SocketAddr>,
     },
     /// Close such a connection.
     CloseIdle {
