@@ -26,8 +26,8 @@
 //!
 //! - [`identity`]: keys, and peer ids that prove themselves.
 //! - [`wire`]: bytes <-> messages. No sockets, no clock.
-//! - [`proto`]: the state machines: [`proto::rendezvous`], [`proto::peer`], [`proto::punch`]. No
-//!   sockets, no clock, no randomness of their own.
+//! - [`proto`]: the state machines: [`proto::rendezvous`], [`proto::peer`], [`proto::punch`],
+//!   [`proto::portmap`]. No sockets, no clock, no randomness of their own.
 //! - [`net`]: the only sockets: one reactor on mio, on one thread, for any number of peers and
 //!   rendezvous.
 //! - [`limits`]: every bound, with its unit and its reason.
