@@ -13,6 +13,7 @@ use super::exit;
 use super::nat::StunServer;
 use super::target::{PeerService, Shared, parse_listen};
 use crate::identity::{ParseServerAddrError, PeerId, ServerAddr};
+use crate::limits;
 use crate::proto::punch::Preference;
 
 const EXAMPLE: &str = "\
@@ -295,7 +296,7 @@ pub(crate) struct WatchArgs {
 #[derive(Debug, Args)]
 #[command(after_help = format!("Examples:\n  \
     gimlet nat\n  gimlet nat --stun stun.example.net:3478\n  \
-    gimlet nat --json | jq -r .direct\n  \
+    gimlet nat --lifetime 300\n  gimlet nat --json | jq -r .direct\n  \
     gimlet nat >/dev/null && echo 'direct connections can be expected'\n\n\
     A STUN server shows how connections go out, and not how they come in. It needs no login.\n\n\
     The exit code is 0 when direct connections can be expected with every NAT that maps \
@@ -305,6 +306,10 @@ pub(crate) struct NatArgs {
     /// Ask this STUN server over TCP, instead of the rendezvous [default port: 3478]
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) stun: Option<StunServer>,
+    /// Also measure how long the NAT keeps a silent connection, up to this time, which is how long it
+    /// takes
+    #[arg(long, value_name = "SECONDS", value_parser = silence, conflicts_with = "stun")]
+    pub(crate) lifetime: Option<Duration>,
     #[command(flatten)]
     pub(crate) mapping: PortMapping,
 }
@@ -315,6 +320,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
     match (0.001..=31_536_000.0).contains(&seconds) {
         true => Ok(Duration::from_secs_f64(seconds)),
         false => Err("from 0.001 to 31536000 seconds".to_owned()),
+    }
+}
+
+/// A time of silence: whole seconds, as long as a rendezvous waits with an answer.
+fn silence(text: &str) -> Result<Duration, String> {
+    let most = limits::DELAYED_ANSWER_TIME.as_secs();
+    match text.parse() {
+        Ok(seconds) if (1..=most).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("a whole number from 1 to {most}")),
     }
 }
 
@@ -400,6 +414,8 @@ mod tests {
             "gimlet forward localhost:1 home/web",
             "gimlet id --server a:b:c",
             "gimlet nat --stun a:b:c",
+            "gimlet nat --lifetime 0",
+            "gimlet nat --lifetime 60 --stun a",
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{line}");

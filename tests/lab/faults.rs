@@ -64,7 +64,7 @@ fn an_address_that_comes_is_dialled_without_a_new_login() {
     let service = at([127, 0, 0, 1], 8080);
     let exchange = Exchange::start(&lab.b.namespace, service, 5, b"world".to_vec());
     let share = b.share("web", service, &a);
-    share.event("mapping", SOON);
+    while share.event("mapping", SOON)["complete"] != true {}
     lab.b.namespace.ip("address add 10.1.1.77/24 dev eth0\n");
     // Its NAT is looked at again, and S is told: the login goes on.
     let next = share.event_of(&["mapping", "logged_out", "ready"], SOON).unwrap();

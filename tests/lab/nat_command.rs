@@ -2,6 +2,7 @@
 //! agree, and the exit code says whether direct connections can be expected.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,9 @@ use crate::peers::{Peer, Rendezvous};
 use crate::programs::{Program, Stdout};
 use crate::sockets::SOON;
 use crate::topology::{Lab, S_V4};
+
+/// How long a close look may take: a second or two where a NAT is silent, for each of its steps.
+const LOOK: Duration = Duration::from_secs(40);
 
 /// What must be seen.
 struct Expected {
@@ -37,17 +41,23 @@ const SYMMETRIC: Expected =
 #[test]
 fn nat_open_is_no_nat() {
     let expected = Expected { mapping: &["none"], ..PREDICTABLE };
-    is_seen_as(Nat::OPEN, &expected);
+    let (nat, _) = is_seen_as(Nat::OPEN, &expected);
+    lets_everybody_in(&nat);
+    assert_eq!(nat["advice"], json!([]));
 }
 
 #[test]
 fn nat_eim_maps_endpoint_independently() {
-    is_seen_as(Nat::EIM, &PREDICTABLE);
+    let (nat, _) = is_seen_as(Nat::EIM, &PREDICTABLE);
+    filters_by_port(&nat);
+    assert_eq!(nat["pooling"], "paired");
 }
 
 #[test]
 fn nat_eim_eif_maps_endpoint_independently() {
-    is_seen_as(Nat::EIM_EIF, &PREDICTABLE);
+    let (nat, _) = is_seen_as(Nat::EIM_EIF, &PREDICTABLE);
+    lets_everybody_in(&nat);
+    assert_eq!(nat["advice"], json!([]));
 }
 
 #[test]
@@ -66,6 +76,7 @@ fn nat_adm_maps_by_address() {
 fn nat_sequential_is_predicted() {
     let expected = Expected { ports: Some("sequential"), with_eim: "prediction", ..SYMMETRIC };
     let (nat, _) = is_seen_as(Nat::SEQUENTIAL_2, &expected);
+    filters_by_port(&nat);
     assert_eq!(nat["allocation"]["delta"], 2);
 }
 
@@ -92,10 +103,12 @@ fn nat_block_is_a_carriers() {
 fn nat_pool_arbitrary_keeps_the_port_and_changes_the_address() {
     // Two destinations, or all, may see the same of four addresses by chance.
     let mapping = &["endpoint-independent", "address-dependent", "address-and-port-dependent"];
-    let expected = Expected { mapping, ports: None, with_random: "guessing", ..SYMMETRIC };
+    let expected =
+        Expected { mapping, ports: Some("preserving"), with_random: "guessing", ..SYMMETRIC };
     let (nat, stock) = is_seen_as(Nat::POOL_ARBITRARY, &expected);
     for seen in [nat, stock] {
-        assert!(!seen["public_addresses"].as_array().unwrap().is_empty(), "{seen}");
+        assert_eq!(seen["pooling"], "arbitrary", "{seen}");
+        assert!(seen["public_addresses"].as_array().unwrap().len() > 1, "{seen}");
     }
 }
 
@@ -119,6 +132,41 @@ fn nat_says_so_when_nothing_but_the_login_is_let_out() {
     assert_eq!(nat["unreached"][0]["to"], "198.51.100.1:8000");
 }
 
+#[test]
+fn nat_that_resets_the_unsolicited_is_told_to_be_silent() {
+    let (nat, _) = is_seen_as(Nat::PRESERVING_RST, &PREDICTABLE);
+    assert_eq!((&nat["refusal"], &nat["filtering"]), (&"rst".into(), &PORT_DEPENDENT.into()));
+    let advice = nat["advice"].as_array().unwrap();
+    assert!(advice.contains(&"drop-silently".into()), "{advice:?}");
+}
+
+#[test]
+fn nat_measures_how_long_a_silent_connection_is_kept() {
+    let lab = Lab::plan().between(Nat::EIM, Nat::OPEN).build();
+    let rendezvous = Rendezvous::start(&lab);
+    lab.routers[0].sysctl("netfilter/nf_conntrack_tcp_timeout_established", "4");
+    let mut program = Peer::new(&lab.a, &rendezvous).nat(&["--lifetime", "8"]);
+    let nat = program.event("nat", LOOK);
+    program.succeed(SOON);
+    let [lives, gone] = ["lives_ms", "gone_ms"].map(|end| nat["lifetime"][end].as_f64());
+    assert!(lives.is_some_and(|lives| lives <= 4000.0), "{nat}");
+    assert!(gone.is_some_and(|gone| gone <= 8000.0 && Some(gone) > lives), "{nat}");
+    let advice = nat["advice"].as_array().unwrap();
+    assert!(advice.contains(&"mapping-lifetime".into()), "{advice:?}");
+}
+
+const PORT_DEPENDENT: &str = "address-and-port-dependent";
+
+/// Then nothing need be guessed, whatever the other side.
+fn lets_everybody_in(nat: &Value) {
+    assert_eq!(nat["filtering"], "endpoint-independent", "{nat}");
+    assert_eq!(nat["with"]["random"], "at-once", "{nat}");
+}
+
+fn filters_by_port(nat: &Value) {
+    assert_eq!((&nat["filtering"], &nat["refusal"]), (&PORT_DEPENDENT.into(), &"silence".into()));
+}
+
 /// The rendezvous' view and that of a stock STUN server, which must agree with each other and with what is
 /// expected.
 fn is_seen_as(preset: Nat, expected: &Expected) -> (Value, Value) {
@@ -128,7 +176,7 @@ fn is_seen_as(preset: Nat, expected: &Expected) -> (Value, Value) {
     let peer = Peer::new(&lab.a, &rendezvous);
     let look = |arguments: &[&str]| {
         let mut program = peer.nat(arguments);
-        let nat = program.event("nat", 2 * SOON);
+        let nat = program.event("nat", LOOK);
         println!("{}: {nat}", preset.name);
         assert_eq!(program.exit(SOON).code(), Some(0), "{nat}");
         assert_eq!(nat["exit_code"], 0);

@@ -1,6 +1,7 @@
 //! What could be changed, of what was seen. Each piece has a code that never changes.
 
 use super::findings::{Findings, Source};
+use crate::limits;
 use crate::wire::message::{Allocation, Filtering, Mapping, Pooling, Refusal};
 
 /// A piece of advice.
@@ -20,6 +21,8 @@ pub(crate) enum Advice {
     EnableIpv6,
     /// Unexpected connections are answered instead of dropped.
     DropSilently,
+    /// Silent connections are forgotten too soon.
+    MappingLifetime,
     /// The server has one address.
     SecondAddress,
     /// The server has one endpoint.
@@ -29,7 +32,7 @@ pub(crate) enum Advice {
 }
 
 /// All of it, the most useful first.
-const ALL: [Advice; 10] = [
+const ALL: [Advice; 11] = [
     Advice::OpenOutgoing,
     Advice::EndpointIndependentMapping,
     Advice::EnablePortMapping,
@@ -37,6 +40,7 @@ const ALL: [Advice; 10] = [
     Advice::AddressPairing,
     Advice::EnableIpv6,
     Advice::DropSilently,
+    Advice::MappingLifetime,
     Advice::SecondAddress,
     Advice::OtherServer,
     Advice::AskRendezvous,
@@ -65,6 +69,7 @@ impl Advice {
             Self::AddressPairing => nat.pooling == Pooling::Arbitrary,
             Self::EnableIpv6 => findings.ipv6().is_empty() && !lets_in && (depends || carrier),
             Self::DropSilently => matches!(nat.refusal, Refusal::Rst | Refusal::Icmp),
+            Self::MappingLifetime => findings.is_lifetime_short(),
             Self::SecondAddress => findings.may_depend_on_address(),
             Self::OtherServer => {
                 matches!(findings.source, Source::Stun(_)) && nat.mapping == Mapping::Unknown
@@ -85,6 +90,7 @@ impl Advice {
             Self::AddressPairing => "address-pairing",
             Self::EnableIpv6 => "enable-ipv6",
             Self::DropSilently => "drop-silently",
+            Self::MappingLifetime => "mapping-lifetime",
             Self::SecondAddress => "second-address",
             Self::OtherServer => "other-server",
             Self::AskRendezvous => "ask-rendezvous",
@@ -133,6 +139,11 @@ impl Advice {
                  answer to the other side's dial undoes it, and costs another try."
                     .into()
             }
+            Self::MappingLifetime => format!(
+                "Raise the router's timeout for established TCP connections. It forgets silent ones \
+                 before the keepalive, which comes after {} s; RFC 5382 asks for 2 hours and 4 minutes.",
+                limits::KEEPALIVE_IDLE.as_secs()
+            ),
             Self::SecondAddress => format!(
                 "{} has one address, from which a NAT that distinguishes addresses looks like one \
                  that doesn't. A rendezvous with two tells them apart: see \"A second address\" in \
@@ -186,6 +197,8 @@ mod tests {
     use super::super::findings::Unreached;
     use super::super::findings::tests::{behind, eim, mapped};
     use super::*;
+    use crate::proto::peer::Lifetime;
+    use std::time::Duration;
 
     fn codes(findings: &Findings) -> Vec<&'static str> {
         advice(findings).into_iter().map(Advice::code).collect()
@@ -254,6 +267,16 @@ mod tests {
             let mut findings = eim();
             findings.nat.refusal = refusal;
             assert_eq!(codes(&findings).contains(&"drop-silently"), told, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_nat_that_forgets_sooner_than_the_keepalive_comes_is_told_of() {
+        for (gone, told) in [(42, true), (60, false)] {
+            let mut findings = eim();
+            let gone = Some(Duration::from_secs(gone));
+            findings.lifetime = Some(Lifetime { lives: None, gone });
+            assert_eq!(codes(&findings).contains(&"mapping-lifetime"), told, "{gone:?}");
         }
     }
 

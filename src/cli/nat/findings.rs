@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::limits;
 use crate::proto::nat::Observation;
+use crate::proto::peer::Lifetime;
 use crate::proto::portmap::{Mapping, Worthless};
 use crate::proto::punch::candidates::is_private;
 use crate::wire::message::{self, Nat};
@@ -66,6 +68,8 @@ pub(crate) struct Findings {
     pub(crate) unreached: Vec<Unreached>,
     /// Where a router maps a port because this machine asked it to.
     pub(crate) port_mapped: Vec<PortMapped>,
+    /// How long a silent connection is kept, if that was measured.
+    pub(crate) lifetime: Option<Lifetime>,
 }
 
 impl Findings {
@@ -147,6 +151,12 @@ impl Findings {
     pub(crate) fn ipv6(&self) -> Vec<IpAddr> {
         self.hosts.iter().copied().filter(|ip| ip.is_ipv6() && !is_private(*ip)).collect()
     }
+
+    /// Silent connections are forgotten before the kernel's keepalive reminds the NAT of them.
+    pub(crate) fn is_lifetime_short(&self) -> bool {
+        let gone = self.lifetime.and_then(|lifetime| lifetime.gone);
+        gone.is_some_and(|gone| gone <= limits::KEEPALIVE_IDLE)
+    }
 }
 
 /// RFC 6598: what a carrier uses between its customers and its NAT.
@@ -192,6 +202,7 @@ pub(crate) mod tests {
             pool: Vec::new(),
             unreached: Vec::new(),
             port_mapped: Vec::new(),
+            lifetime: None,
         }
     }
 

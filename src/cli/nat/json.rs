@@ -37,6 +37,8 @@ pub(crate) struct NatJson<'a> {
     hairpinning: &'static str,
     port_mapped: Vec<PortMappedJson>,
     ipv6: Vec<IpAddr>,
+    /// How long a silent connection is kept; null where that was not measured.
+    lifetime: Option<LifetimeJson>,
     /// How a direct connection comes about, by the kind of NAT on the other side; null where nothing but
     /// the login is reached.
     with: Option<Map<String, Value>>,
@@ -57,6 +59,14 @@ struct SeenJson {
 struct UnreachedJson<'a> {
     to: SocketAddr,
     error: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct LifetimeJson {
+    /// The longest silence that it survives, as far as was seen.
+    lives_ms: Option<f64>,
+    /// The shortest one beyond that, after which it is gone.
+    gone_ms: Option<f64>,
 }
 
 /// As in the event `port_mapped`.
@@ -105,6 +115,10 @@ pub(crate) fn nat<'a>(
         hairpinning: words::hairpinning(findings.nat.hairpinning),
         port_mapped: findings.port_mapped.iter().map(port_mapped).collect(),
         ipv6: findings.ipv6(),
+        lifetime: findings.lifetime.map(|lifetime| LifetimeJson {
+            lives_ms: lifetime.lives.map(report_json::millis),
+            gone_ms: lifetime.gone.map(report_json::millis),
+        }),
         with: outlook.ways.map(|ways| {
             let names = OTHERS.iter().map(|other| other.name.to_owned());
             names.zip(ways.map(|way| way.name().into())).collect()
@@ -144,6 +158,7 @@ mod tests {
     use super::super::findings::tests::{behind, mapped};
     use super::super::outlook::outlook;
     use super::*;
+    use crate::proto::peer::Lifetime;
     use crate::proto::portmap::Worthless;
     use crate::wire::message::Mapping;
     use serde_json::json;
@@ -153,6 +168,8 @@ mod tests {
         let block = Allocation::Block { first: 2048, last: 3071 };
         let mut findings = behind(Mapping::AddressAndPortDependent, block);
         findings.seen.truncate(1);
+        let lives = Some(std::time::Duration::from_secs(60));
+        findings.lifetime = Some(Lifetime { lives, gone: None });
         findings.port_mapped.push(mapped("100.64.1.1:5000", Err(Worthless::Private)));
         findings.pool.push("192.0.2.18".parse().unwrap());
         let (outlook, advice) = (outlook(&findings), advice(&findings));
@@ -177,6 +194,7 @@ mod tests {
             "port_mapped":
                 [{"protocol": "upnp", "endpoint": "100.64.1.1:5000", "candidate": false}],
             "ipv6": [],
+            "lifetime": {"lives_ms": 60000.0, "gone_ms": null},
             "with": {
                 "open": "at-once",
                 "firewall": "guessing",

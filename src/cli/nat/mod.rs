@@ -2,13 +2,15 @@
 //! be changed.
 //!
 //! ```text
-//! rendezvous, stun ─▶ findings ─▶ outlook ─▶ table, or json ─▶ exit code
-//!                              └▶ advice ──┘
+//! rendezvous, lifetime ─┐
+//! stun ─────────────────┴▶ findings ─▶ outlook ─▶ table, or json ─▶ exit code
+//!                                   └▶ advice ──┘
 //! ```
 
 mod advice;
 mod findings;
 mod json;
+mod lifetime;
 mod outlook;
 mod rendezvous;
 mod stun;

@@ -6,6 +6,7 @@ use super::super::args::NatArgs;
 use super::super::exit::{self, Failure};
 use super::super::session::{Context, Happening, Part, Session};
 use super::findings::{Findings, PortMapped, Source, Unreached};
+use super::lifetime;
 use crate::net::clock;
 use crate::net::peer::Event;
 use crate::proto::peer;
@@ -22,13 +23,20 @@ const ROUTER_TIME: Duration = Duration::from_secs(3);
 pub(super) fn look(context: &Context, args: &NatArgs) -> Result<Findings, Failure> {
     let port_mapping = context.settings.port_mapping(args.mapping);
     let mut session = Session::open(context, Part::Look { port_mapping })?;
-    let findings = look_through(&mut session, port_mapping);
+    let findings = look_through(&mut session, port_mapping, args.lifetime);
     session.close()?;
     findings
 }
 
-fn look_through(session: &mut Session<'_>, port_mapping: bool) -> Result<Findings, Failure> {
+fn look_through(
+    session: &mut Session<'_>,
+    port_mapping: bool,
+    longest_silence: Option<Duration>,
+) -> Result<Findings, Failure> {
     session.output().progress(&format!("logging in at {}", session.place()));
+    session.with_peer(|host, core| {
+        host.command(core, |machine| machine.look_closely(clock::now()));
+    });
     let mut watch = Watch::default();
     let deadline = clock::now() + PATIENCE;
     while !watch.is_settled {
@@ -44,6 +52,9 @@ fn look_through(session: &mut Session<'_>, port_mapping: bool) -> Result<Finding
         while watch.port_mapped.is_empty() && !watch.take(session, deadline)? {}
     }
     findings.port_mapped = watch.port_mapped;
+    if let Some(longest) = longest_silence.filter(|_| !findings.is_way_out_blocked()) {
+        findings.lifetime = Some(lifetime::measure(session, longest)?);
+    }
     Ok(findings)
 }
 
@@ -84,9 +95,8 @@ impl Watch {
             }
             // A second try would not tell more, and whoever looks wants to know.
             peer::Event::LoggedOut { error, .. } => return Err(session.explain_login(&error)),
-            peer::Event::NatKnown(_) => {
-                self.is_settled = session.with_peer(|host, _| host.machine().is_nat_settled());
-            }
+            peer::Event::NatKnown(_) => session.output().progress("looking closer"),
+            peer::Event::NatSettled(_) => self.is_settled = true,
             _ => {}
         }
         Ok(())
@@ -112,9 +122,10 @@ fn findings(session: &mut Session<'_>) -> Result<Findings, Failure> {
             local,
             hosts: machine.hosts().to_vec(),
             seen,
-            pool: Vec::new(),
+            pool: machine.pool().to_vec(),
             unreached,
             port_mapped: Vec::new(),
+            lifetime: None,
         })
     })
 }

@@ -69,6 +69,7 @@ fn findings(survey: Survey, server: &StunServer) -> Findings {
         seen: survey.observations,
         unreached: unreached.collect(),
         port_mapped: Vec::new(),
+        lifetime: None,
     }
 }
 

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 
 use super::advice::Advice;
 use super::findings::{Findings, PortMapped, Source};
+use super::lifetime::words as silence;
 use super::outlook::{OTHERS, Outlook};
 use super::words;
+use crate::proto::peer::Lifetime;
 use crate::proto::portmap::Protocol;
 use crate::wire::message::{Allocation, Filtering, Hairpinning, Mapping, Nat, Pooling, Refusal};
 
@@ -80,6 +82,7 @@ fn rows(findings: &Findings) -> Vec<Row> {
     }
     rows.extend(findings.port_mapped.iter().map(port_mapped));
     rows.push(ipv6(findings));
+    rows.extend(findings.lifetime.map(lifetime));
     rows.extend(
         findings
             .unreached
@@ -104,7 +107,8 @@ fn public(findings: &Findings) -> Vec<Row> {
         let by: Vec<String> = seen.map(|seen| seen.destination.to_string()).collect();
         Row::new(name, endpoint, format!("seen by {}", by.join(", ")))
     };
-    let pool = findings.pool.iter().filter(|ip| !endpoints.iter().any(|seen| seen.ip() == **ip));
+    let pool = findings.addresses().into_iter();
+    let pool = pool.filter(|ip| endpoints.iter().all(|seen| seen.ip() != *ip));
     let pool = pool.map(|ip| Row::new("", ip, "another public address of yours"));
     endpoints.iter().enumerate().map(row).chain(pool).collect()
 }
@@ -210,6 +214,16 @@ fn ipv6(findings: &Findings) -> Row {
     }
 }
 
+fn lifetime(lifetime: Lifetime) -> Row {
+    let term = match (lifetime.lives.map(silence), lifetime.gone.map(silence)) {
+        (Some(lives), Some(gone)) => format!("{lives} to {gone}"),
+        (Some(lives), None) => format!("over {lives}"),
+        (None, Some(gone)) => format!("below {gone}"),
+        (None, None) => return Row::new("lifetime", "not known", "no connection could be tried"),
+    };
+    Row::new("lifetime", term, "a silent connection is kept for so long")
+}
+
 fn meaning(outlook: &Outlook) -> String {
     let Some(ways) = outlook.ways else {
         let text = "From here only the login reaches the rendezvous. Direct connections and the relay \
@@ -250,6 +264,7 @@ mod tests {
     use super::super::findings::tests::{behind, eim};
     use super::super::outlook::outlook;
     use super::*;
+    use std::time::Duration;
 
     fn told(findings: &Findings) -> String {
         text(findings, &outlook(findings), &advice(findings))
@@ -263,7 +278,8 @@ mod tests {
         hard.nat.filtering = Filtering::AddressAndPortDependent;
         hard.nat.refusal = Refusal::Rst;
         hard.nat.hairpinning = Hairpinning::Unsupported;
-        hard.pool.push("192.0.2.18".parse().unwrap());
+        hard.pool = ["192.0.2.18", "192.0.2.17", "192.0.2.18"].map(|ip| ip.parse().unwrap()).into();
+        assert_eq!(told(&hard).matches("192.0.2.18").count(), 1);
         for findings in [eim(), hard] {
             let text = told(&findings);
             let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
@@ -289,6 +305,18 @@ mod tests {
         ] {
             assert!(text.contains(words), "no {words:?} in:\n{text}");
         }
+    }
+
+    #[test]
+    fn a_lifetime_is_told_as_a_range() {
+        let told = |lives: Option<u64>, gone: Option<u64>| {
+            let [lives, gone] = [lives, gone].map(|seconds| seconds.map(Duration::from_secs));
+            lifetime(Lifetime { lives, gone }).term
+        };
+        assert_eq!(told(Some(30), Some(42)), "30 s to 42 s");
+        assert_eq!(told(Some(300), None), "over 5 min 0 s");
+        assert_eq!(told(None, Some(2)), "below 2 s");
+        assert_eq!(told(None, None), "not known");
     }
 
     #[test]

@@ -344,11 +344,6 @@ impl Peer {
         self.nat
     }
 
-    /// Whether all probes of our NAT are in.
-    pub fn is_nat_settled(&self) -> bool {
-        self.is_logged_in() && self.main.probes_out == 0
-    }
-
     /// How the endpoints of S see the main port. The first is that of the login.
     pub fn observations(&self) -> &[Observation] {
         &self.main.observations
