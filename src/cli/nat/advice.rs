@@ -113,7 +113,7 @@ impl Advice {
             }
             Self::EndpointIndependentMapping => {
                 "Set the router's NAT type for TCP to endpoint-independent: it may be called \
-                 \"full cone\", \"open\" or \"moderate\" there. Turn off what is called \"symmetric\" \
+                 \"full cone\" or \"open\" there. Turn off what is called \"symmetric\" \
                  or \"strict\"."
                     .into()
             }

@@ -175,11 +175,11 @@ fn filtering(nat: Nat) -> &'static str {
 
 fn refusal(nat: Nat) -> &'static str {
     match nat.refusal {
-        Refusal::Unknown if nat.filtering == Filtering::EndpointIndependent => "it is let in",
+        Refusal::Unknown if nat.filtering == Filtering::EndpointIndependent => "let in",
         Refusal::Unknown => "",
-        Refusal::Silence => "is dropped, and the other side's dial goes on: good",
-        Refusal::Rst => "is refused, and the other side has to dial again",
-        Refusal::Icmp => "is called unreachable, and the other side has to dial again",
+        Refusal::Silence => "dropped, so that the other side's dial goes on: good",
+        Refusal::Rst => "refused: the other side has to dial again",
+        Refusal::Icmp => "called unreachable: the other side has to dial again",
     }
 }
 
