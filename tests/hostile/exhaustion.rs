@@ -54,7 +54,7 @@ fn take_all(world: &mut World) -> Vec<Raw> {
 fn starve() {
     let mut world = World::new();
     world.healthy_pair_connects();
-    world.until("they are gone", |world| world.rendezvous().machine().sessions() == 0);
+    world.until("they are gone", World::is_deserted);
     let before = world.census();
     let mut taken = take_all(&mut world);
     world.until("accepting pauses", |world| world.rendezvous().counters().accept_pauses > 0);

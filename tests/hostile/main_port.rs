@@ -24,7 +24,7 @@ fn withstands(attack: impl FnOnce(&mut World)) -> u64 {
     let _alone = alone();
     let mut world = World::new();
     world.healthy_pair_connects();
-    world.until("they are gone", |world| world.rendezvous().machine().sessions() == 0);
+    world.until("they are gone", World::is_deserted);
     let (before, counted) = (world.census(), wrongs(&mut world));
     attack(&mut world);
     world.healthy_pair_connects();

@@ -216,6 +216,13 @@ impl World {
         self.reactor.rendezvous(self.server)
     }
 
+    /// Whether the rendezvous has nothing but its listeners: no session, no probe, no dial back.
+    pub(crate) fn is_deserted(&mut self) -> bool {
+        let rendezvous = self.rendezvous();
+        let listeners = rendezvous.main_addresses().len() + rendezvous.hole_addresses().len();
+        rendezvous.machine().sessions() == 0 && rendezvous.sockets() == listeners
+    }
+
     pub(crate) fn census(&mut self) -> Census {
         let sockets = self.reactor.sockets();
         let rendezvous = self.rendezvous();
