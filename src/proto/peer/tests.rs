@@ -3,13 +3,13 @@
 
 use super::*;
 use crate::identity::PublicKey;
-use crate::proto::punch::{Action as PunchAction, Preference, PunchError};
+use crate::proto::punch::{self, Action as PunchAction, Preference, PunchError};
 use crate::wire::message::{
     Allocation, Candidate, CandidateKind, Mapping, Nat, Pooling, Port, Refused, Release, Role,
     RoundResult, Token,
 };
 use crate::wire::noise::NoiseError;
-use crate::wire::refusal::ClosingCode;
+use crate::wire::refusal::{ClosingCode, RefusalCode};
 
 mod network;
 
