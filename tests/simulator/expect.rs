@@ -49,17 +49,10 @@ fn hairpin_opens(carrier: &Nat) -> bool {
 /// What the theory calls possible, and no round is planned for. To be shortened: what comes to be direct is a
 /// fault here, too.
 fn gap(a: &Nat, b: &Nat) -> Option<&'static str> {
-    let counts =
-        |nat: &Nat| nat.chain().any(|nat| matches!(nat.allocation, Allocation::Sequential { .. }));
     let spreads = |nat: &Nat| matches!(nat.pool, Pool::Arbitrary(_));
-    let filters =
-        |nat: &Nat| nat.chain().any(|nat| nat.filtering == Filtering::AddressAndPortDependent);
     let breaks = |nat: &Nat| nat.chain().any(|nat| nat.crossing != Crossing::LetIn);
-    let pool = |one: &Nat, other: &Nat| {
-        spreads(one) && filters(other) && (is_known(other) || counts(other) || spreads(other))
-    };
-    if pool(a, b) || pool(b, a) {
-        Some("any of several addresses: one is seen, another one dials")
+    if spreads(a) && spreads(b) {
+        Some("any of several addresses on both sides: which two will meet is luck")
     } else if breaks(a) && breaks(b) {
         Some("both break simultaneous open, and one would let the other in")
     } else {

@@ -91,13 +91,11 @@ fn both_sides_have_one_winner(play: &Play<'_>, faults: &mut Vec<String>) {
     }
 }
 
-/// What B has won in an introduction of the same number. S counts anew when it restarts, so that there may
-/// be several.
+/// What B has won in the same introduction.
 fn counterparts<'p>(play: &'p Play<'_>, a: &'p Ended) -> impl Iterator<Item = &'p Ended> {
+    let token = |ended: &Ended| ended.winner.as_ref().and_then(|winner| winner.token);
     play.ended[1].iter().map(|(_, b)| b).filter(move |b| {
-        b.report.introduction == a.report.introduction
-            && b.report.role != a.report.role
-            && b.winner.is_some()
+        token(b) == token(a) && b.report.role != a.report.role && b.winner.is_some()
     })
 }
 

@@ -53,8 +53,14 @@ const SYN_ACK_WAITS: [Nanos; 5] = [1000, 2000, 4000, 8000, 16_000];
 /// Data is sent again after the round trip and this, at first (TCP_RTO_MIN).
 const LEAST_RTO: Nanos = 200 * MILLISECOND;
 
-/// Unacknowledged for this long, a connection is given up: TCP_USER_TIMEOUT as gimlet sets it.
+/// Unacknowledged for this long, a connection is given up: TCP_USER_TIMEOUT as gimlet sets it beside keepalive,
+/// and what tcp_retries2 = 15 amounts to without. A closed socket takes the shorter one, too (Linux has
+/// tcp_orphan_retries for it).
 const USER_TIMEOUT: Nanos = 40 * SECOND;
+const RETRIES_TIME: Nanos = 924 * SECOND;
+
+/// Longest wait before something is sent again (TCP_RTO_MAX).
+const LONGEST_RTO: Nanos = 120 * SECOND;
 
 /// Silence after which an idle connection is probed, the time between two probes, and how many there are
 /// before it is given up: as gimlet sets them.
@@ -111,7 +117,8 @@ impl Sock {
     }
 
     fn rto(&self) -> Nanos {
-        (self.rtt + LEAST_RTO.max(self.rtt)) << self.tries.min(8)
+        let first = self.rtt + LEAST_RTO.max(self.rtt);
+        (first << self.tries.min(8)).min(LONGEST_RTO)
     }
 }
 
@@ -344,7 +351,11 @@ impl Tcp {
         let idle = sock.unacked.is_empty() && !sock.fin_queued;
         let dead = match idle {
             true => sock.tries > KEEPALIVE.2,
-            false => now.saturating_sub(sock.since) >= USER_TIMEOUT,
+            false => {
+                let short = sock.keepalive || orphan;
+                let longest = if short { USER_TIMEOUT } else { RETRIES_TIME };
+                now.saturating_sub(sock.since) >= longest
+            }
         };
         if dead {
             self.remove(id);

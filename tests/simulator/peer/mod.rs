@@ -18,8 +18,9 @@ use gimlet::identity::{PeerId, PublicKey};
 use gimlet::proto::peer::{self, Action, Config, LoginError, Peer, PunchId};
 use gimlet::proto::punch::{self, ConnId, Outcome, Report};
 use gimlet::proto::timers::Timers;
+
 use gimlet::wire::message::Hairpinning;
-use gimlet::wire::message::{Message, Port};
+use gimlet::wire::message::{Message, Port, Token};
 
 use self::paths::Path;
 use self::probes::{HoleSockets, Probe, RelayLink};
@@ -65,6 +66,8 @@ pub(crate) struct Winner {
     pub(crate) sequences: (u32, u32),
     /// Who is at the other end, as the handshake has proved.
     pub(crate) proved: PublicKey,
+    /// Of which introduction: S counts anew when it restarts, but its tokens are others then.
+    pub(crate) token: Option<Token>,
 }
 
 pub(crate) struct PeerDriver {

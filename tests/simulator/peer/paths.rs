@@ -296,7 +296,14 @@ impl PeerDriver {
         proved: gimlet::identity::PublicKey,
     ) -> Option<Winner> {
         let (local, remote) = tcp.ends(sock)?;
-        Some(Winner { sock, local, remote, sequences: tcp.sequences(sock)?, proved })
+        let token = self.token_of(sock);
+        Some(Winner { sock, local, remote, sequences: tcp.sequences(sock)?, proved, token })
+    }
+
+    /// While its punch goes on.
+    fn token_of(&self, sock: SockId) -> Option<Token> {
+        let Some(Use::Path(path)) = self.socks.get(&sock) else { return None };
+        self.machine.path_context(path.punch?.0).map(|context| context.token)
     }
 
     fn become_direct(&mut self, tcp: &Tcp, sock: SockId, proved: gimlet::identity::PublicKey) {
