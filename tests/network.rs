@@ -58,10 +58,10 @@ fn at(address: &str) -> IpAddr {
     address.parse().unwrap()
 }
 
-/// Waits until the NAT has been looked at and S been told, without a new login.
+/// Waits until the NAT has been looked at, closely too, and S been told, without a new login.
 fn looked_at_nat(world: &mut World, host: HostId) {
     world.wait(host, |event| match event {
-        Event::Peer(peer::Event::NatKnown(_)) => Some(()),
+        Event::Peer(peer::Event::NatSettled(_)) => Some(()),
         Event::Peer(peer::Event::LoggedOut { error, .. }) => panic!("{error}"),
         _ => None,
     });

@@ -14,3 +14,7 @@ pub mod threat_model {}
 
 #[doc = include_str!("operations.md")]
 pub mod operations {}
+
+#[doc = include_str!("nat_tables.md")]
+#[doc = include_str!("nat_tables.svg")]
+pub mod nat_tables {}

@@ -96,6 +96,15 @@ pub struct SidePlan {
     pub lag_ms: u16,
     /// Let the other side's SYN come first.
     pub yields: bool,
+    /// It is luck which of a NAT's addresses meet: the next round may do better soon.
+    pub lucky: bool,
+}
+
+impl SidePlan {
+    /// Whether what it does is decided when the first SYNs have crossed.
+    pub fn is_brief(&self) -> bool {
+        self.lucky || self.sockets > 1 || self.aim != Aim::Observed
+    }
 }
 
 /// The local port that a side begins with.
@@ -160,6 +169,7 @@ pub fn plan(controller: Nat, controlled: Nat, round: u8, rung: u8) -> RoundPlan 
         aim: shot.aim,
         lag_ms: shot.lag_ms,
         yields: shot.yields,
+        lucky: sides.iter().any(|side| side.pooled),
     };
     [complete(&sides[0], one, other.aim), complete(&sides[1], other, one.aim)]
 }
@@ -187,12 +197,12 @@ pub fn where_port_mapped(nat: Nat) -> Nat {
 
 /// Whether a round that was planned for one NAT is of no use with another: it maps otherwise.
 pub fn maps_otherwise(planned: Nat, found: Nat) -> bool {
-    let (planned, found) = (Side::of(planned).kind, Side::of(found).kind);
-    let same = match (planned, found) {
+    let (planned, found) = (Side::of(planned), Side::of(found));
+    let same = match (planned.kind, found.kind) {
         (Kind::Sequential { .. }, Kind::Sequential { .. }) => true,
-        _ => planned == found,
+        (planned, found) => planned == found,
     };
-    !same
+    !same || planned.pooled != found.pooled
 }
 
 /// What one side does, but for its port.
@@ -289,7 +299,7 @@ struct Side {
     lets_in: bool,
     /// It has several addresses, and any of them may be the next.
     pooled: bool,
-    /// A SYN that is not let in draws an answer, which undoes the dial.
+    /// A SYN that is not let in may draw an answer, which undoes the dial.
     refuses: bool,
 }
 
@@ -316,7 +326,7 @@ impl Side {
             kind,
             lets_in: weak && !pooled && kind == Kind::Predictable,
             pooled,
-            refuses: matches!(nat.refusal, Refusal::Rst | Refusal::Icmp),
+            refuses: nat.refusal != Refusal::Silence,
         }
     }
 }
@@ -336,7 +346,7 @@ mod tests {
     };
     const EASY: Nat = Nat { mapping: Mapping::EndpointIndependent, ..UNKNOWN };
     const OPEN: Nat = Nat { filtering: Filtering::EndpointIndependent, ..EASY };
-    const RST: Nat = Nat { refusal: Refusal::Rst, ..EASY };
+    const SILENT: Nat = Nat { refusal: Refusal::Silence, ..EASY };
     const POOL: Nat = Nat { pooling: Pooling::Arbitrary, ..symmetric(Allocation::Preserving) };
     const SEQUENTIAL: Nat = symmetric(Allocation::Sequential { delta: 2, busy: 0 });
     const RANDOM: Nat = symmetric(Allocation::Random);
@@ -419,9 +429,10 @@ mod tests {
 
     #[test]
     fn whose_nat_answers_too_early_a_syn_gets_a_lead_for_its_spray() {
-        assert_eq!(first(RST, RANDOM).map(|side| side.lag_ms), [0, SPRAY_LEAD_MS]);
-        assert_eq!(first(RANDOM, RST).map(|side| side.lag_ms), [SPRAY_LEAD_MS, 0]);
-        assert_eq!(first(EASY, RANDOM).map(|side| side.lag_ms), [0, 0]);
+        let silent = Nat { refusal: Refusal::Silence, ..RANDOM };
+        assert_eq!(first(EASY, RANDOM).map(|side| side.lag_ms), [0, SPRAY_LEAD_MS], "unknown");
+        assert_eq!(first(RANDOM, SILENT).map(|side| side.lag_ms), [SPRAY_LEAD_MS, 0]);
+        assert_eq!(first(SILENT, silent).map(|side| side.lag_ms), [0, 0]);
     }
 
     #[test]
@@ -435,7 +446,7 @@ mod tests {
 
     #[test]
     fn both_sides_of_a_plan_are_mirror_images() {
-        let nats = [EASY, OPEN, RST, POOL, UNKNOWN, SEQUENTIAL, RANDOM, BLOCK];
+        let nats = [EASY, OPEN, SILENT, POOL, UNKNOWN, SEQUENTIAL, RANDOM, BLOCK];
         for one in nats {
             for other in nats {
                 for (round, rung) in [(1, 1), (1, 2), (2, 2), (3, 3)] {
@@ -463,6 +474,7 @@ mod tests {
         assert!(!maps_otherwise(UNKNOWN, EASY) && !maps_otherwise(EASY, OPEN));
         let busier = symmetric(Allocation::Sequential { delta: 2, busy: 9 });
         assert!(!maps_otherwise(SEQUENTIAL, busier));
+        assert!(maps_otherwise(UNKNOWN, POOL), "its other addresses are to be dialled, too");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::sessions::{Micros, Session};
 use super::table::{Introduction, IntroductionId, Side, Source, other};
 use crate::limits;
-use crate::proto::punch::strategy::{AHEAD, Aim, is_hopeful};
+use crate::proto::punch::strategy::{AHEAD, Aim, SidePlan, is_hopeful};
 use crate::wire::message::{Allocation, Candidate, CandidateKind, Release, Role, Spray};
 
 /// The release for one side. `me` is the session of that side, `peer` that of the other.
@@ -49,7 +49,7 @@ pub(super) fn compose(
         spray: spray(peer, introduction.side(other(role)), plan.aim),
         relay,
         hopeful: is_hopeful(me.nat_for(introduction.round), peer.nat_for(introduction.round)),
-        brief: introduction.plan().iter().any(|side| side.sockets > 1 || side.aim != Aim::Observed),
+        brief: introduction.plan().iter().any(SidePlan::is_brief),
         yields: plan.yields,
     }
 }
