@@ -386,7 +386,7 @@ pub const ROUNDS: u8 = 3;
 /// 2.0 s, so that two lost packets don't lose the round.
 pub const ROUND_TIME: Duration = Duration::from_millis(2500);
 
-/// The same for a round in which ports are guessed: it is decided when the first SYNs have crossed. One lost
+/// The same for a round in which ports or addresses are guessed: it is decided when the first SYNs have crossed. One lost
 /// packet, which the kernel sends again after 1.0 s, doesn't lose it; two such rounds fit into
 /// [`RELAY_HEAD_START`].
 pub const BRIEF_ROUND_TIME: Duration = Duration::from_millis(1200);

@@ -93,7 +93,7 @@ fn block_around(given: &[Given]) -> Option<(u16, u16)> {
 }
 
 /// Whether one gap takes most of the range: the two lumps of a NAT that counts for each address, which lie
-/// near each other by chance. With nine random ports of a block that comes once in two thousand times.
+/// near each other by chance. With nine random ports of a block that comes once in two thousand times, with twelve less often.
 fn is_lumped(given: &[Given]) -> bool {
     let mut ports: Vec<u16> = given.iter().map(|given| given.mapped.port()).collect();
     ports.sort_unstable();

@@ -141,7 +141,8 @@ pub struct Release {
     /// Whether a direct connection may come about, by what both NATs have shown. If not, the relay is
     /// joined at once.
     pub hopeful: bool,
-    /// Ports are guessed on either side: it shows soon whether that succeeds.
+    /// Ports are guessed on either side, or which of several addresses will meet: it shows soon whether that
+    /// succeeds.
     pub brief: bool,
     /// Let the other side's SYN come first. Until then, dial other ports of its addresses, so that the own
     /// NAT's filter lets its SYN in, and does not take it for one that crosses ours.
