@@ -216,6 +216,11 @@ impl RendezvousHost {
         &self.counters
     }
 
+    /// Whether it stops, and should get no new peers.
+    pub fn is_draining(&self) -> bool {
+        self.machine.is_draining()
+    }
+
     /// Where peers log in.
     pub fn main_addresses(&self) -> &[SocketAddr] {
         &self.main_addresses

@@ -157,6 +157,11 @@ impl Rendezvous {
         &self.stats
     }
 
+    /// Whether it stops: no login is granted any more, and no introduction is begun.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     /// How many sessions there are.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
