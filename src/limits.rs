@@ -459,3 +459,12 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up
 /// (TCP_USER_TIMEOUT, RFC 5482).
 pub const USER_TIMEOUT: Duration = Duration::from_secs(40);
+
+// ---- the loop --------------------------------------------------------------------------------------
+
+/// A handler of the loop that takes longer is logged: that is a tenth of what a person notices, and all
+/// peers wait for it.
+pub const SLOW_HANDLER: Duration = Duration::from_millis(10);
+
+/// Time between two lines about slow handlers: a loop that is late has better things to do.
+pub const SLOW_LOG_PAUSE: Duration = Duration::from_secs(1);

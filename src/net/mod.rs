@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod gateway;
 pub mod interfaces;
+pub mod lag;
 mod network;
 pub mod outbox;
 pub mod peer;

@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use slab::Slab;
 
 use super::clock;
+use super::lag::{Lag, What};
 use super::network::{NetworkNotices, Notices};
 use super::peer::PeerHost;
 use super::rendezvous::RendezvousHost;
@@ -238,6 +239,7 @@ pub struct Reactor {
     timers: Timers<HostId>,
     mail: Receiver<(HostId, Mail)>,
     application: Vec<usize>,
+    lag: Lag,
 }
 
 impl Reactor {
@@ -269,6 +271,7 @@ impl Reactor {
             timers: Timers::new(),
             mail,
             application: Vec::new(),
+            lag: Lag::default(),
         })
     }
 
@@ -364,12 +367,18 @@ impl Reactor {
         result
     }
 
-    /// Ends a turn when `source` is ready; [`Self::take_ready`] then names `key`.
+    /// Ends a turn when `source` is ready; [`Self::take_ready`] then names `key`. Returns the token for
+    /// [`Self::unwatch`].
     ///
     /// # Errors
     /// What epoll_ctl(2) says.
-    pub fn watch(&mut self, source: &mut impl Source, key: usize) -> io::Result<()> {
-        self.core.register(source, APPLICATION, key).map(|_| ())
+    pub fn watch(&mut self, source: &mut impl Source, key: usize) -> io::Result<Token> {
+        self.core.register(source, APPLICATION, key)
+    }
+
+    /// Takes [`Self::watch`] back. The key may still be among those that are ready.
+    pub fn unwatch(&mut self, source: &mut impl Source, token: Token) {
+        self.core.deregister(source, token);
     }
 
     /// The keys of watched sources that have become ready.
@@ -382,32 +391,44 @@ impl Reactor {
         self.core.sockets()
     }
 
+    /// How long turns take, and how late timers fire. What the application does between two turns is part of
+    /// the first.
+    pub fn lag(&self) -> &Lag {
+        &self.lag
+    }
+
     /// Waits for something to do, at most until `deadline`, and does it.
     ///
     /// # Errors
     /// What epoll_wait(2) says, interruptions apart.
     pub fn turn(&mut self, deadline: Option<Instant>) -> io::Result<()> {
-        let timeout = self.timeout(deadline);
+        let now = clock::now();
+        self.lag.waits(now);
+        let timeout = self.timeout(deadline, now);
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
-        self.handle_events();
-        self.handle_requeued();
-        self.handle_timers();
-        self.handle_mail();
+        let woken = clock::now();
+        self.lag.woken(woken);
+        let now = self.handle_events(woken);
+        let now = self.handle_requeued(now);
+        let now = self.handle_timers(now);
+        self.handle_mail(now);
         Ok(())
     }
 
-    fn timeout(&self, deadline: Option<Instant>) -> Option<Duration> {
+    fn timeout(&self, deadline: Option<Instant>, now: Instant) -> Option<Duration> {
         if !self.core.requeued.is_empty() {
             return Some(Duration::ZERO);
         }
         let next = [self.timers.next(), self.core.delayed.next(), deadline].into_iter().flatten();
-        next.min().map(|at| at.saturating_duration_since(clock::now()))
+        next.min().map(|at| at.saturating_duration_since(now))
     }
 
-    fn handle_events(&mut self) {
+    // Each of the steps takes the time at which it begins, and returns that at which it ends.
+
+    fn handle_events(&mut self, mut now: Instant) -> Instant {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             if event.token() == WAKER {
@@ -418,27 +439,31 @@ impl Reactor {
                 readable: event.is_readable() || event.is_read_closed() || broken,
                 writable: event.is_writable() || broken,
             };
-            self.dispatch(event.token(), readiness);
+            now = self.dispatch(event.token(), readiness, now);
         }
         self.events = events;
+        now
     }
 
     /// Those that are requeued meanwhile wait for the next turn.
-    fn handle_requeued(&mut self) {
-        let now = clock::now();
-        while let Some((_, token)) = self.core.delayed.expire(now) {
+    fn handle_requeued(&mut self, mut now: Instant) -> Instant {
+        while let Some((due, token)) = self.core.delayed.expire(now) {
+            self.lag.fired(due, now);
             self.core.requeue(token, Readiness::READABLE);
         }
         for _ in 0..self.core.requeued.len() {
             if let Some((token, readiness)) = self.core.requeued.pop_front() {
-                self.dispatch(token, readiness);
+                now = self.dispatch(token, readiness, now);
             }
         }
+        now
     }
 
-    fn handle_timers(&mut self) {
-        let now = clock::now();
-        while let Some((_, id)) = self.timers.expire(now) {
+    /// Those whose time comes meanwhile wait for the next turn.
+    fn handle_timers(&mut self, start: Instant) -> Instant {
+        let mut now = start;
+        while let Some((due, id)) = self.timers.expire(start) {
+            self.lag.fired(due, now);
             let entry = &mut self.hosts[id.0 as usize];
             entry.armed = None;
             match &mut entry.host {
@@ -446,34 +471,54 @@ impl Reactor {
                 Host::Peer(host) => host.handle_timeout(&mut self.core, now),
             }
             self.rearm(id);
+            now = self.handled(What::Timers { host: id.0 }, now);
         }
+        now
     }
 
-    fn handle_mail(&mut self) {
+    fn handle_mail(&mut self, mut now: Instant) {
         while let Ok((id, mail)) = self.mail.try_recv() {
             if let Some(Entry { host: Host::Peer(host), .. }) = self.hosts.get_mut(id.0 as usize) {
                 host.handle_mail(&mut self.core, mail);
                 self.rearm(id);
+                now = self.handled(What::Mail { host: id.0 }, now);
             }
         }
     }
 
-    fn dispatch(&mut self, token: Token, readiness: Readiness) {
+    /// One handler is done that began at `began`; returns the time.
+    fn handled(&mut self, what: What, began: Instant) -> Instant {
+        let now = clock::now();
+        self.lag.handled(what, began, now);
+        now
+    }
+
+    fn dispatch(&mut self, token: Token, readiness: Readiness, began: Instant) -> Instant {
         if token == NETWORK {
-            return self.handle_network();
+            self.handle_network();
+            return self.handled(What::Network, began);
         }
         // A stale event, of a socket that is closed and whose slot may be taken again.
-        let Some(slot) = self.core.slot(token) else { return };
+        let Some(slot) = self.core.slot(token) else { return began };
         let (id, key) = (slot.host, slot.key);
         if id == APPLICATION {
             self.application.push(key);
-            return;
+            return began;
         }
-        match &mut self.hosts[id.0 as usize].host {
-            Host::Rendezvous(host) => host.handle_ready(&mut self.core, key, readiness),
-            Host::Peer(host) => host.handle_ready(&mut self.core, key, readiness),
-        }
+        // What kind it is: once it is handled, it may be gone.
+        let socket = match &mut self.hosts[id.0 as usize].host {
+            Host::Rendezvous(host) => {
+                let kind = host.kind_of(key);
+                host.handle_ready(&mut self.core, key, readiness);
+                kind
+            }
+            Host::Peer(host) => {
+                host.handle_ready(&mut self.core, key, readiness);
+                "peer"
+            }
+        };
         self.rearm(id);
+        self.handled(What::Ready { host: id.0, socket }, began)
     }
 
     /// Tells those who follow the network, once for all that has come.

@@ -4,6 +4,7 @@
 //! application wants something); `poll_*` (what to do now). The rule for driving one: *mutate once,
 //! drain `poll_action` until it is empty, then read `poll_timeout`*.
 
+pub mod histogram;
 pub mod nat;
 pub mod peer;
 pub mod portmap;

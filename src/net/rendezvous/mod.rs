@@ -231,6 +231,11 @@ impl RendezvousHost {
         &self.hole_addresses
     }
 
+    /// How many handshakes on the main port are not finished.
+    pub fn handshakes(&self) -> usize {
+        self.handshakes
+    }
+
     /// How many sockets are open, listeners included.
     pub fn sockets(&self) -> usize {
         self.socks.len()
@@ -287,6 +292,19 @@ impl RendezvousHost {
             }
         }
         self.drain(core);
+    }
+
+    /// A word for the kind of a socket, for the log.
+    pub(super) fn kind_of(&self, key: usize) -> &'static str {
+        match self.socks.get(key) {
+            Some(Sock::Listener { port: ListenerKind::Main, .. }) => "main-listener",
+            Some(Sock::Listener { port: ListenerKind::Hole, .. }) => "hole-listener",
+            Some(Sock::Main(_)) => "main",
+            Some(Sock::Hole(_)) => "hole",
+            Some(Sock::DialBack(_)) => "dial-back",
+            Some(Sock::Relay(_)) => "relay",
+            Some(Sock::Moving) | None => "none",
+        }
     }
 
     /// Does what the machine wants, until it wants nothing more.

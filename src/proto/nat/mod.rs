@@ -1,12 +1,14 @@
 //! What probes say about a NAT, in the terms of RFC 4787 and RFC 5382. Pure functions of what was seen.
 
 mod allocation;
+mod class;
 mod filtering;
 mod pooling;
 
 use std::net::{IpAddr, SocketAddr};
 
 pub use self::allocation::{Moment, SERIES, classify_allocation, foreign_rate};
+pub use self::class::NatClass;
 pub use self::filtering::classify_filtering;
 pub use self::pooling::classify_pooling;
 use crate::wire::message::Mapping;

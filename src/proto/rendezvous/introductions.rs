@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::memory::Network;
 use super::release::compose;
 use super::sessions::{OwnHole, SessionId};
+use super::stats::Outcome;
 use super::table::{
     Course, Due, Introduction, IntroductionId, PREDICTION_PROBES, ROLES, Side, Source, chosen_tag,
     other,
@@ -13,6 +14,7 @@ use super::table::{
 use super::{ProbeVerdict, Rendezvous};
 use crate::identity::PeerId;
 use crate::limits;
+use crate::proto::nat::NatClass;
 use crate::proto::punch::strategy::{PortPlan, RoundPlan, plan};
 use crate::wire::message::{CHOSEN_BY_SERVER, Message, Port, Role, RoundResult};
 use crate::wire::refusal::RefusalCode;
@@ -30,6 +32,19 @@ enum Ending {
     GivenUp(Role),
     /// The session of this side is gone.
     Vanished(Role),
+}
+
+impl Ending {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Connected => Outcome::Connected,
+            Self::Relayed => Outcome::Relayed,
+            Self::Failed => Outcome::Failed,
+            Self::TimedOut => Outcome::TimedOut,
+            Self::GivenUp(_) => Outcome::GivenUp,
+            Self::Vanished(_) => Outcome::Abandoned,
+        }
+    }
 }
 
 /// A request for an introduction.
@@ -106,7 +121,7 @@ impl Rendezvous {
         let token = self.tokens.of_introduction(id);
         let late = now + self.config.limits.hole_time;
         let deadline = now + self.config.limits.introduction_time;
-        let course = Course { first_rung, misjudged: 0, plan };
+        let course = Course { began: now, first_rung, misjudged: 0, plan };
         self.introductions.insert(id, request.number, token, sides, course, (late, deadline));
         for session in [controller, controlled] {
             self.sessions.live_mut(session).introductions.insert(id);
@@ -254,6 +269,8 @@ impl Rendezvous {
         match (role, result) {
             (_, RoundResult::GivenUp) => self.end(id, Ending::GivenUp(role)),
             (Role::Controller, RoundResult::Connected) if is_current || is_past => {
+                let took = now.saturating_duration_since(introduction.began());
+                self.stats.time_to_direct.count(took);
                 self.remember_rung(id, round, now);
                 self.end(id, Ending::Connected);
             }
@@ -330,21 +347,14 @@ impl Rendezvous {
     /// The one way in which an introduction ends.
     fn end(&mut self, id: IntroductionId, ending: Ending) {
         let Some(introduction) = self.introductions.remove(id) else { return };
-        for role in ROLES {
-            let session = introduction.side(role).session;
-            self.sessions.live_mut(session).introductions.remove(&id);
-        }
+        let nats = ROLES.map(|role| {
+            let session = self.sessions.live_mut(introduction.side(role).session);
+            session.introductions.remove(&id);
+            NatClass::of(session.nat)
+        });
         log::info!("ended introduction={id} round={} how={ending:?}", introduction.round);
         self.release_relay(id);
-        let ends = &mut self.stats;
-        match ending {
-            Ending::Connected => ends.introductions_connected += 1,
-            Ending::Relayed => ends.introductions_relayed += 1,
-            Ending::Failed => ends.introductions_failed += 1,
-            Ending::TimedOut => ends.introductions_timed_out += 1,
-            Ending::GivenUp(_) => ends.introductions_given_up += 1,
-            Ending::Vanished(_) => ends.introductions_abandoned += 1,
-        }
+        self.stats.count_end(nats, ending.outcome());
         match ending {
             Ending::Failed | Ending::TimedOut => {
                 for role in ROLES {

@@ -46,7 +46,7 @@ use self::relay::Relays;
 pub use self::relay::{JoinVerdict, RelayEnd, RelayId};
 pub use self::sessions::SessionId;
 use self::sessions::Sessions;
-pub use self::stats::Stats;
+pub use self::stats::{NatPairs, Outcome, Stats};
 use self::table::Introductions;
 use self::tokens::Tokens;
 use crate::identity::{PeerId, PublicKey};

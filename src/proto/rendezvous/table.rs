@@ -141,6 +141,8 @@ pub(super) struct Introduction {
 /// What is tried.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Course {
+    /// When it was asked for.
+    pub(super) began: Instant,
     /// The rung that is tried first.
     pub(super) first_rung: u8,
     /// Rounds that were released before the NATs were known as they are.
@@ -162,6 +164,10 @@ impl Introduction {
             Role::Controller => &mut self.controller,
             Role::Controlled => &mut self.controlled,
         }
+    }
+
+    pub(super) fn began(&self) -> Instant {
+        self.course.began
     }
 
     pub(super) fn plan(&self) -> &RoundPlan {

@@ -1,5 +1,6 @@
 //! The machine, driven by fake links.
 
+mod counts;
 mod introductions;
 mod logins;
 mod presence;
