@@ -4,6 +4,8 @@
 
 #[path = "cli/nat.rs"]
 mod nat;
+#[path = "cli/operator.rs"]
+mod operator;
 #[path = "cli/pipe.rs"]
 mod pipe;
 #[path = "cli/world.rs"]

@@ -28,6 +28,7 @@ mod home;
 mod known_servers;
 mod logging;
 mod nat;
+mod nearest;
 mod output;
 mod ping;
 mod pipe;

@@ -22,15 +22,16 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failur
 
 fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Failure> {
     toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| line_of(text, span.start));
+        let (line, _) = error.span().map_or((1, 1), |span| place_of(text, span.start));
         Failure::usage(format!("{}:{line}: {}", path.display(), error.message().trim_end()))
     })
 }
 
-/// The line of a byte of `text`; the first is 1.
-fn line_of(text: &str, at: usize) -> usize {
+/// The line of a byte of `text` and its column, in characters; the first of each is 1.
+pub(crate) fn place_of(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
-    1 + before.matches('\n').count()
+    let line = before.rsplit('\n').next().unwrap_or(before);
+    (1 + before.matches('\n').count(), 1 + line.chars().count())
 }
 
 /// A value that a settings file writes as a string, and that knows how to read itself.

@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Parser, Subcommand};
 
 use super::super::target::parse_bind;
-use super::rate::Rate;
+use super::bounds::Chosen;
+use super::file;
+use super::units::Rate;
 use crate::identity::DEFAULT_PORT;
 
 /// The rendezvous of Gimlet: brings peers behind NATs together.
@@ -22,9 +24,55 @@ use crate::identity::DEFAULT_PORT;
     gimletd\n  \
     gimletd --public rendezvous.example.net\n  \
     gimletd --main 127.0.0.1:0 --hole 127.0.0.1:0 --hole 127.0.0.1:0 --state /tmp/rendezvous\n\n\
-    The settings of FILE have the names of the options: main and hole (lists), public, text, state, \
-    relay and dial-back (true or false), relay-rate and relay-total-rate (texts, such as \"8M\").\n\
+    gimletd check --default > gimletd.toml\n\n\
+    The settings of FILE are shown and explained by gimletd check --default.\n\
     SIGTERM and SIGINT tell all peers to come back later, and end it with exit code 0.")]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    run: Args,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+impl Cli {
+    /// The options, wherever they stand.
+    pub(crate) fn args(&self) -> &Args {
+        match &self.command {
+            Some(Command::Check(check)) => &check.args,
+            None => &self.run,
+        }
+    }
+}
+
+/// What `gimletd` does beside its work.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check the settings without starting: FILE, and the options as for a start
+    #[command(after_help = "Exit codes:\n  \
+        0  a start would find no mistake\n  \
+        1  FILE can't be read\n  \
+        2  there are mistakes: one line for each, FILE:LINE:COLUMN: what is wrong")]
+    Check(CheckArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// Print the settings that hold, as a file
+    #[arg(long)]
+    pub(crate) print: bool,
+
+    /// Print a file that explains every setting, with the defaults
+    #[arg(long, conflicts_with = "print")]
+    pub(crate) default: bool,
+
+    #[command(flatten)]
+    pub(crate) args: Args,
+}
+
+/// What a start is told.
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     // Not a doc comment: rustdoc would look for a link.
     #[arg(long, value_name = "IP[:PORT]", value_parser = main_address)]
@@ -41,11 +89,11 @@ pub(crate) struct Args {
     pub(crate) state: Option<PathBuf>,
 
     /// The name or address by which peers reach this machine
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", value_parser = file::host)]
     pub(crate) public: Option<String>,
 
     /// Words for every peer that logs in
-    #[arg(long, value_name = "WELCOME")]
+    #[arg(long, value_name = "WELCOME", value_parser = file::welcome)]
     pub(crate) text: Option<String>,
 
     /// Introduce peers, but never carry their data: no relay
@@ -65,6 +113,11 @@ pub(crate) struct Args {
     /// Never dial a peer back: peers don't learn what their NATs let in
     #[arg(long)]
     pub(crate) no_dial_back: bool,
+
+    // Not a doc comment: rustdoc would look for a link.
+    #[arg(long, value_name = "NAME=VALUE")]
+    #[arg(help = "Change a bound (repeatable): one of [limits] in gimletd check --default")]
+    pub(crate) limit: Vec<Chosen>,
 
     /// Settings; the command line comes before them
     #[arg(long, value_name = "FILE")]
@@ -96,12 +149,12 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        Args::command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
     fn the_default_rates_are_the_limits() {
-        let help = Args::command().render_long_help().to_string();
+        let help = Cli::command().render_long_help().to_string();
         for (option, rate) in [
             ("--relay-rate", limits::RELAY_BYTES_PER_SECOND),
             ("--relay-total-rate", limits::RELAY_TOTAL_BYTES_PER_SECOND),
@@ -116,9 +169,21 @@ mod tests {
     #[test]
     fn addresses_are_repeatable() {
         let line = "gimletd --main 0.0.0.0 --main [::]:5 --hole 0.0.0.0:1 --hole 0.0.0.0:2";
-        let args = Args::try_parse_from(line.split(' ')).unwrap();
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let args = cli.args();
         assert_eq!(args.main, ["0.0.0.0:4000".parse().unwrap(), "[::]:5".parse().unwrap()]);
         assert_eq!(args.hole.len(), 2);
-        Args::try_parse_from(["gimletd", "--hole", "0.0.0.0"]).unwrap_err();
+        Cli::try_parse_from(["gimletd", "--hole", "0.0.0.0"]).unwrap_err();
+    }
+
+    #[test]
+    fn a_check_takes_the_options_of_a_start() {
+        let line = "gimletd check --limit rooms=5 --config x --print";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        assert!(matches!(&cli.command, Some(Command::Check(check)) if check.print));
+        assert_eq!((cli.args().limit.len(), cli.args().config.is_some()), (1, true));
+        for line in ["gimletd check --print --default", "gimletd --limit rooms", "gimletd chek"] {
+            Cli::try_parse_from(line.split(' ')).unwrap_err();
+        }
     }
 }

@@ -2,57 +2,63 @@
 
 mod addresses;
 mod args;
-mod rate;
+mod bounds;
+mod check;
+mod file;
 mod settings;
+mod units;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use self::addresses::Places;
-pub(crate) use self::args::Args;
+pub(crate) use self::args::Cli;
+use self::args::{Args, Command};
 use self::settings::Settings;
 use super::exit::{self, Failure};
 use super::output::Output;
 use super::signals::{Signal, Signals};
 use crate::identity::PeerId;
 use crate::net::reactor::{HostId, Reactor};
-use crate::net::rendezvous::{Limits, Options, RendezvousHost};
+use crate::net::rendezvous::{Options, RendezvousHost};
 use crate::net::{clock, interfaces, sys};
 
 /// How long peers may take to hear that the rendezvous stops.
 const DRAIN_TIME: Duration = Duration::from_secs(3);
 
+/// Does what the command line says.
+pub(crate) fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
+    match &cli.command {
+        Some(Command::Check(check)) => check::run(check, output),
+        None => serve(cli.args(), output),
+    }
+}
+
 /// Runs until a signal ends it.
-pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
-    let settings = Settings::load(args, &|name| std::env::var_os(name))?;
+fn serve(args: &Args, output: &Output) -> Result<(), Failure> {
+    let settings = Settings::load(args)?;
+    for warning in settings.warnings() {
+        log::warn!("{warning}");
+    }
+    let (state, key) = settings.key(&|name| std::env::var_os(name))?;
+    let key = Arc::new(key);
     let descriptors = sys::raise_descriptor_limit()?;
     let mut reactor = Reactor::new()?;
     // Before anything is printed: whoever reads it may send a signal at once.
     let mut signals = Signals::watch(&mut reactor, &[Signal::Interrupt, Signal::Terminate])?;
-    let host = open(&mut reactor, &settings)?;
-    announce(&mut reactor, host, &settings, descriptors, output)?;
+    let host = open(&mut reactor, settings.options(Arc::clone(&key)))?;
+    let place = Place { key: key.public().peer_id(), state: &state, descriptors };
+    announce(&mut reactor, host, &settings, &place, output)?;
     let signal = wait(&mut reactor, &mut signals)?;
     log::info!("{signal:?}: drains");
     drain(&mut reactor, host, &mut signals)
 }
 
-fn open(reactor: &mut Reactor, settings: &Settings) -> Result<HostId, Failure> {
-    let options = Options {
-        key: Arc::clone(&settings.key),
-        main: settings.main.clone(),
-        holes: settings.holes.clone(),
-        text: settings.text.clone(),
-        relay: settings.relay,
-        dial_back: settings.dial_back,
-        limits: Limits {
-            relay_bytes_per_second: settings.relay_rate,
-            relay_total_bytes_per_second: settings.relay_total_rate,
-            ..Limits::default()
-        },
-    };
+fn open(reactor: &mut Reactor, options: Options) -> Result<HostId, Failure> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(std::io::Error::other)?;
     reactor
@@ -87,14 +93,22 @@ struct Listening<'a> {
     warning: Option<&'a str>,
 }
 
+/// What a start has found.
+struct Place<'a> {
+    key: PeerId,
+    /// The directory of the key.
+    state: &'a Path,
+    descriptors: u64,
+}
+
 fn announce(
     reactor: &mut Reactor,
     host: HostId,
     settings: &Settings,
-    descriptors: u64,
+    place: &Place<'_>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let key = settings.key.public().peer_id();
+    let Place { key, state, descriptors } = *place;
     let rendezvous = reactor.rendezvous(host);
     let (main, holes) = (rendezvous.main_addresses(), rendezvous.hole_addresses());
     let places = Places::new(
@@ -115,7 +129,7 @@ fn announce(
             warning: warning.as_deref(),
         });
     }
-    output.note(&format!("the key is {key}, in {}", settings.state.display()));
+    output.note(&format!("the key is {key}, in {}", state.display()));
     output.note(&format!("peers log in at {}", list(main)));
     output.note(&format!("STUN is answered at {}", list(holes)));
     output.note(&format!("descriptors: {descriptors}, one for each peer that is logged in"));

@@ -33,18 +33,16 @@ impl RendezvousHost {
         seconds: u32,
         answers: &mut Vec<u8>,
     ) {
+        let bounds = self.machine.limits();
+        let (in_all, of_one) = (bounds.delayed_answers, bounds.delayed_answers_per_address);
         let Some(hole) = self.hole_link(link) else { return };
         let (remote, waits) = (hole.remote, hole.delayed.is_some());
         let delay = Duration::from_secs(seconds.into());
         let (code, reason) = if waits || delay > limits::DELAYED_ANSWER_TIME {
             (stun::code::BAD_REQUEST, "Bad Request")
-        } else if self.delayed.count >= limits::DELAYED_ANSWERS {
+        } else if self.delayed.count >= in_all {
             (CAPACITY, "Insufficient Capacity")
-        } else if !count_in(
-            &mut self.delayed.per_address,
-            remote,
-            limits::DELAYED_ANSWERS_PER_ADDRESS,
-        ) {
+        } else if !count_in(&mut self.delayed.per_address, remote, of_one) {
             (QUOTA, "Quota Reached")
         } else {
             self.delayed.count += 1;

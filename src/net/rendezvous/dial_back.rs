@@ -65,7 +65,7 @@ impl RendezvousHost {
         to: SocketAddr,
     ) -> Dial {
         // They take no descriptor from a login.
-        if self.socks.len() >= self.socket_limit {
+        if self.socks.len() >= self.socket_limit() {
             return Dial::Ended(DialBackEnd::NotMade);
         }
         let key = self.socks.vacant_key();

@@ -49,8 +49,9 @@ struct Progress {
 
 impl RendezvousHost {
     pub(super) fn accept_hole(&mut self, core: &mut Core, stream: TcpStream, remote: SocketAddr) {
-        let full = self.hole_links >= limits::HOLE_LINKS || self.socks.len() >= self.socket_limit;
-        if full || !count_in(&mut self.holes_per_address, remote, limits::HOLES_PER_ADDRESS) {
+        let bounds = self.machine.limits();
+        let full = self.hole_links >= bounds.hole_links || self.socks.len() >= self.socket_limit();
+        if full || !count_in(&mut self.holes_per_address, remote, bounds.holes_per_address) {
             self.counters.turned_away += 1;
             return;
         }
@@ -71,7 +72,7 @@ impl RendezvousHost {
         let key = self.socks.vacant_key();
         let token = core.register(&mut stream, self.id, key)?;
         let link = self.next_link(key);
-        let expires = self.set_timer(limits::HOLE_IDLE_TIME, Due::HoleIdle(link));
+        let expires = self.set_timer(self.machine.limits().hole_idle_time, Due::HoleIdle(link));
         self.socks.insert(Sock::Hole(Box::new(HoleLink {
             stream,
             token,
@@ -246,9 +247,10 @@ impl RendezvousHost {
     /// The timer is set once; when it expires, it is set again for as long as the connection has spoken
     /// meanwhile, or is yet to be answered.
     pub(super) fn expire_hole(&mut self, core: &mut Core, link: LinkId, now: Instant) {
+        let idle_time = self.machine.limits().hole_idle_time;
         let Some(hole) = self.hole_link(link) else { return };
         let last = hole.delayed.map_or(hole.active, |(_, at)| hole.active.max(at));
-        let idle_at = last + limits::HOLE_IDLE_TIME;
+        let idle_at = last + idle_time;
         if idle_at <= now {
             self.lose_hole(core, link);
         } else {

@@ -140,8 +140,8 @@ pub struct RendezvousHost {
     hole_links: usize,
     delayed: Delayed,
     dial_backs: HashMap<SessionId, DialBack>,
-    /// Sockets beyond which no more hole connections are accepted.
-    socket_limit: usize,
+    /// How many descriptors the process may have.
+    descriptors: usize,
     relays: Relays,
     timers: Timers<Due>,
     counters: Counters,
@@ -184,9 +184,7 @@ impl RendezvousHost {
             hole_links: 0,
             delayed: Delayed::default(),
             dial_backs: HashMap::new(),
-            socket_limit: sys::descriptor_limit()
-                .map_or(usize::MAX, |limit| limit as usize)
-                .saturating_sub(limits::RESERVED_DESCRIPTORS),
+            descriptors: sys::descriptor_limit().map_or(usize::MAX, |limit| limit as usize),
             relays,
             timers: Timers::new(),
             counters: Counters::default(),
@@ -361,6 +359,11 @@ impl RendezvousHost {
         if let Some(Sock::Listener { token, .. }) = self.socks.get(key) {
             core.requeue(*token, Readiness::READABLE);
         }
+    }
+
+    /// Sockets beyond which no more hole connections are accepted.
+    fn socket_limit(&self) -> usize {
+        self.descriptors.saturating_sub(self.machine.limits().reserved_descriptors)
     }
 
     fn next_link(&mut self, key: usize) -> LinkId {

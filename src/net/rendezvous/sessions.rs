@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::Token;
 use mio::net::TcpStream;
@@ -47,13 +47,14 @@ impl RendezvousHost {
     // ---- beginnings ----
 
     pub(super) fn accept_main(&mut self, core: &mut Core, stream: TcpStream, remote: SocketAddr) {
-        if self.handshakes >= limits::HANDSHAKES
-            || !count_in(&mut self.main_per_address, remote, limits::LINKS_PER_ADDRESS)
+        let bounds = self.machine.limits();
+        if self.handshakes >= bounds.handshakes
+            || !count_in(&mut self.main_per_address, remote, bounds.links_per_address)
         {
             self.counters.turned_away += 1;
             return;
         }
-        let of_one = limits::HANDSHAKES_PER_ADDRESS;
+        let of_one = bounds.handshakes_per_address;
         if !count_in(&mut self.handshakes_per_address, remote, of_one) {
             self.counters.turned_away += 1;
             return count_out(&mut self.main_per_address, remote);
@@ -75,7 +76,7 @@ impl RendezvousHost {
         let key = self.socks.vacant_key();
         let token = core.register(&mut stream, self.id, key)?;
         let link = self.next_link(key);
-        let deadline = self.set_timer(limits::HANDSHAKE_TIME, Due::Handshake(link));
+        let deadline = self.set_timer(self.machine.limits().handshake_time, Due::Handshake(link));
         self.socks.insert(Sock::Main(Box::new(MainLink {
             stream,
             token,
@@ -274,13 +275,14 @@ impl RendezvousHost {
     pub(super) fn send(&mut self, link: LinkId, message: &Message) {
         let mut assembly = std::mem::take(&mut self.assembly);
         assembly.clear();
+        let most = self.machine.limits().main_backlog_bytes;
         if let Some(main) = self.main_link(link)
             && let Stage::Session { channel, .. } = &mut main.stage
         {
             log::trace!("link {}: send {message:?}", main.remote);
             channel.seal(&mut assembly, |out| message.encode(out));
             let sent = main.out.send(&mut main.stream, &assembly);
-            let slow = main.out.len() > limits::MAIN_BACKLOG_BYTES;
+            let slow = main.out.len() > most;
             if sent.is_err() || slow {
                 self.counters.slow += u64::from(slow);
                 self.broken.push_back(link);
@@ -368,7 +370,7 @@ impl RendezvousHost {
     }
 
     pub(super) fn expire_handshake(&mut self, core: &mut Core, link: LinkId) {
-        let slow = Duration::as_secs(&limits::HANDSHAKE_TIME);
+        let slow = self.machine.limits().handshake_time.as_secs();
         if let Some(main) = self.main_link(link) {
             log::debug!("link {}: no login within {slow} s", main.remote);
             self.lose_link(core, link);

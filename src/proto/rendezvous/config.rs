@@ -21,7 +21,7 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// The bounds that an operator may lower, or a test: [`limits`] has the meaning and the reason of
+/// The bounds that an operator may change, or a test: [`limits`] has the meaning and the reason of
 /// each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -45,8 +45,7 @@ pub struct Limits {
     pub departed_time: Duration,
     /// [`limits::UNKNOWN_MESSAGES`]
     pub unknown_messages: u32,
-    /// Watches of all sessions together: some 30 bytes each, so that 256 in each of a million
-    /// sessions can't be had. A few for each session that there may be.
+    /// [`limits::WATCHES`]
     pub watches: usize,
     /// [`limits::WATCHED_PEERS`]
     pub watched_peers: usize,
@@ -70,6 +69,33 @@ pub struct Limits {
     pub relay_bytes_per_second: u64,
     /// [`limits::RELAY_TOTAL_BYTES_PER_SECOND`]
     pub relay_total_bytes_per_second: u64,
+    /// [`limits::DIAL_BACKS`]
+    pub dial_backs: usize,
+    /// [`limits::DIAL_BACKS_PER_ADDRESS`]
+    pub dial_backs_per_address: u32,
+    // ---- those that the driver holds, at its sockets ----
+    /// [`limits::LINKS_PER_ADDRESS`]
+    pub links_per_address: usize,
+    /// [`limits::HANDSHAKES`]
+    pub handshakes: usize,
+    /// [`limits::HANDSHAKES_PER_ADDRESS`]
+    pub handshakes_per_address: usize,
+    /// [`limits::HANDSHAKE_TIME`]
+    pub handshake_time: Duration,
+    /// [`limits::MAIN_BACKLOG_BYTES`]
+    pub main_backlog_bytes: usize,
+    /// [`limits::HOLE_LINKS`]
+    pub hole_links: usize,
+    /// [`limits::HOLES_PER_ADDRESS`]
+    pub holes_per_address: usize,
+    /// [`limits::HOLE_IDLE_TIME`]
+    pub hole_idle_time: Duration,
+    /// [`limits::DELAYED_ANSWERS`]
+    pub delayed_answers: usize,
+    /// [`limits::DELAYED_ANSWERS_PER_ADDRESS`]
+    pub delayed_answers_per_address: usize,
+    /// [`limits::RESERVED_DESCRIPTORS`]
+    pub reserved_descriptors: usize,
 }
 
 impl Default for Limits {
@@ -97,6 +123,19 @@ impl Default for Limits {
             relay_idle_time: limits::RELAY_IDLE_TIME,
             relay_bytes_per_second: limits::RELAY_BYTES_PER_SECOND,
             relay_total_bytes_per_second: limits::RELAY_TOTAL_BYTES_PER_SECOND,
+            dial_backs: limits::DIAL_BACKS,
+            dial_backs_per_address: limits::DIAL_BACKS_PER_ADDRESS,
+            links_per_address: limits::LINKS_PER_ADDRESS,
+            handshakes: limits::HANDSHAKES,
+            handshakes_per_address: limits::HANDSHAKES_PER_ADDRESS,
+            handshake_time: limits::HANDSHAKE_TIME,
+            main_backlog_bytes: limits::MAIN_BACKLOG_BYTES,
+            hole_links: limits::HOLE_LINKS,
+            holes_per_address: limits::HOLES_PER_ADDRESS,
+            hole_idle_time: limits::HOLE_IDLE_TIME,
+            delayed_answers: limits::DELAYED_ANSWERS,
+            delayed_answers_per_address: limits::DELAYED_ANSWERS_PER_ADDRESS,
+            reserved_descriptors: limits::RESERVED_DESCRIPTORS,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::sessions::{OwnHole, SessionId};
-use super::{Action, Rendezvous};
+use super::{Action, Limits, Rendezvous};
 use crate::limits;
 use crate::wire::message::{DialBackEnd, Message};
 
@@ -26,16 +26,16 @@ pub(super) struct DialBacks {
 
 impl DialBacks {
     /// Counts one, if all bounds allow.
-    fn begin(&mut self, session: SessionId, hole: &OwnHole, now: Instant) -> bool {
+    fn begin(&mut self, session: SessionId, hole: &OwnHole, bounds: &Limits, now: Instant) -> bool {
         if self.since.is_none_or(|since| now >= since + limits::DIAL_BACK_PERIOD) {
             self.since = Some(now);
             self.per_address.clear();
         }
         let address = counted_address(hole.mapped);
         let made = self.per_address.get(&address).copied();
-        let allowed = self.in_progress.len() < limits::DIAL_BACKS
+        let allowed = self.in_progress.len() < bounds.dial_backs
             && !self.in_progress.contains_key(&session)
-            && made.unwrap_or(0) < limits::DIAL_BACKS_PER_ADDRESS
+            && made.unwrap_or(0) < bounds.dial_backs_per_address
             && (made.is_some() || self.per_address.len() < limits::DIAL_BACK_ADDRESSES);
         if allowed {
             self.in_progress.insert(session, hole.tag);
@@ -69,7 +69,7 @@ impl Rendezvous {
     pub(super) fn handle_dial_back(&mut self, session: SessionId, tag: u64, now: Instant) {
         let hole = self.sessions.live(session).own_hole(tag).filter(|_| self.config.dial_back);
         match hole {
-            Some(hole) if self.dial_backs.begin(session, &hole, now) => {
+            Some(hole) if self.dial_backs.begin(session, &hole, &self.config.limits, now) => {
                 self.stats.dial_backs += 1;
                 let (to, from) = (hole.mapped, hole.at);
                 self.outbox.actions.push_back(Action::DialBack { session, to, from });

@@ -157,6 +157,11 @@ impl Rendezvous {
         &self.stats
     }
 
+    /// The bounds, those that the driver holds included.
+    pub fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
     /// Whether it stops: no login is granted any more, and no introduction is begun.
     pub fn is_draining(&self) -> bool {
         self.draining
