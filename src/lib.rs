@@ -114,6 +114,8 @@
 //! `cli` (default): what the programs need. An embedder takes `default-features = false`.
 
 #[cfg(feature = "cli")]
+pub mod bench;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod identity;
 pub mod limits;

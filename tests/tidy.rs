@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["net"],
     &["agent", "admin"],
     &["cli", "ffi", "manual"],
+    &["bench"],
 ];
 
 /// Longest file, in lines without its tests.

@@ -1,0 +1,49 @@
+//! `gimlet-bench`: a load generator on this library, and what it measures.
+//!
+//! ```text
+//! args ─▶ modes ─▶ target: a gimletd of its own, in a process of its own; or S elsewhere
+//!           │      floor:  a bare mio server without a protocol, likewise
+//!           ├────▶ swarm:    thousands of peers that log in and talk over their main connections
+//!           ├────▶ exchange: many connections, bytes in and bytes out
+//!           └────▶ report:   table, or JSON      meter, proc, tally: what it cost
+//! ```
+//!
+//! One thread a process. What S costs is the CPU time of its process alone, in the measured phase
+//! alone; how busy both sides were says which of them was the bottleneck.
+
+mod args;
+mod exchange;
+mod floor;
+mod floor_server;
+mod machine;
+mod meter;
+mod modes;
+mod proc;
+mod report;
+mod sources;
+mod swarm;
+mod tally;
+mod target;
+mod vigil;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Cli, Command};
+use crate::cli::exit;
+use crate::cli::logging;
+use crate::cli::output::{Output, Stream};
+
+/// Reads the command line, runs what it says, and tells how that ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.global.verbose);
+    let output =
+        Output::new("gimlet-bench", cli.global.json, cli.global.verbose > 0, Stream::Stdout);
+    let result = match &cli.command {
+        Command::FloorServer => floor_server::run(),
+        command => modes::run(&cli.global, command, &output),
+    };
+    exit::finish(&output, result)
+}
