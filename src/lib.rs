@@ -21,7 +21,7 @@
 //! ```text
 //! socket ready → net::reactor → wire::decode → proto machine → Action → wire::encode → net → socket
 //!
-//! bin → cli → net → proto → wire → identity
+//! bin → cli → admin → net → proto → wire → identity
 //! ```
 //!
 //! - [`identity`]: keys, and peer ids that prove themselves.
@@ -30,6 +30,7 @@
 //!   [`proto::portmap`]. No sockets, no clock, no randomness of their own.
 //! - [`net`]: the only sockets: one reactor on mio, on one thread, for any number of peers and
 //!   rendezvous.
+//! - `admin`: HTTP for the operator of a rendezvous, in the same reactor.
 //! - [`limits`]: every bound, with its unit and its reason.
 //! - [`manual`]: the protocol, the threat model, operations, what NATs do.
 //!
@@ -113,6 +114,8 @@
 //!
 //! `cli` (default): what the programs need. An embedder takes `default-features = false`.
 
+#[cfg(feature = "cli")]
+pub mod admin;
 #[cfg(feature = "cli")]
 pub mod bench;
 #[cfg(feature = "cli")]

@@ -460,7 +460,7 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// (TCP_USER_TIMEOUT, RFC 5482).
 pub const USER_TIMEOUT: Duration = Duration::from_secs(40);
 
-// ---- the loop --------------------------------------------------------------------------------------
+// ---- the loop, and the operator's port ------------------------------------------------------------
 
 /// A handler of the loop that takes longer is logged: that is a tenth of what a person notices, and all
 /// peers wait for it.
@@ -468,3 +468,30 @@ pub const SLOW_HANDLER: Duration = Duration::from_millis(10);
 
 /// Time between two lines about slow handlers: a loop that is late has better things to do.
 pub const SLOW_LOG_PAUSE: Duration = Duration::from_secs(1);
+
+/// Connections to the operator's port: some browsers, each with six, and some scrapers.
+pub const ADMIN_CONNECTIONS: usize = 64;
+
+/// Longest request to the operator's port, in bytes: browsers send about one KB.
+pub const ADMIN_REQUEST_BYTES: usize = 8 * 1024;
+
+/// Header fields of such a request. Browsers send about twenty.
+pub const ADMIN_HEADERS: usize = 64;
+
+/// Such a request must be whole within this time after the connection or its first byte.
+pub const ADMIN_REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// The answer must be taken within this time.
+pub const ADMIN_ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// A connection to the operator's port is kept for this long between two requests: scrapers come once in a
+/// minute or more often.
+pub const ADMIN_IDLE_TIME: Duration = Duration::from_secs(120);
+
+/// How long such a connection is still read after its last answer: a close with bytes unread would be an RST,
+/// which may overtake the answer.
+pub const ADMIN_LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// Requests to the operator's port that are answered before peers have their turn again: each takes some
+/// tenths of a millisecond.
+pub const ADMIN_TURN_REQUESTS: usize = 4;

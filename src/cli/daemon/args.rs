@@ -83,6 +83,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) hole: Vec<SocketAddr>,
 
+    /// A port for operators: a status page and /metrics. No password: bind it to 127.0.0.1
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) admin: Option<SocketAddr>,
+
     /// Where the key is kept [default: /var/lib/gimlet, or ~/.local/state/gimlet]
     #[arg(long, value_name = "DIR", env = "GIMLET_STATE")]
     #[arg(value_parser = OsStringValueParser::new().map(path))]

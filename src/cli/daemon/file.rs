@@ -31,6 +31,7 @@ const LIMITS: &str = "limits";
 pub(crate) struct File {
     pub(crate) main: Vec<SocketAddr>,
     pub(crate) hole: Vec<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
     pub(crate) public: Option<String>,
     pub(crate) text: Option<String>,
     pub(crate) state: Option<PathBuf>,
@@ -74,12 +75,18 @@ pub(crate) const SETTINGS: &[Setting] = &[
         example: "[\"0.0.0.0:8000\", \"0.0.0.0:8001\", \"[::]:8000\", \"[::]:8001\"]",
         needs_restart: true,
         read: |file, value| {
-            file.hole = addresses(value, |text| {
-                text.parse().map_err(|_| format!("{text:?} is not IP:PORT, such as [::]:8000"))
-            })?;
+            file.hole = addresses(value, endpoint)?;
             check_holes(&file.hole).map_err(|text| Mistake { at: value.span(), text })
         },
         show: |settings| Some(list(&settings.holes)),
+    },
+    Setting {
+        name: "admin",
+        about: "A port for operators: a status page, and /metrics. It has no password.",
+        example: "\"127.0.0.1:9400\"",
+        needs_restart: true,
+        read: |file, value| checked(value, endpoint).map(|admin| file.admin = Some(admin)),
+        show: |settings| settings.admin.map(|admin| quoted(&admin.to_string())),
     },
     Setting {
         name: "public",
@@ -284,6 +291,10 @@ fn addresses(
 }
 
 // ---- checks that the command line needs, too -----------------------------------------------------------
+
+fn endpoint(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not IP:PORT, such as [::]:8000"))
+}
 
 /// A host as peers reach it.
 pub(crate) fn host(text: &str) -> Result<String, String> {

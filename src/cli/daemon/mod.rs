@@ -5,6 +5,7 @@ mod args;
 mod bounds;
 mod check;
 mod file;
+mod operator;
 mod settings;
 mod units;
 
@@ -18,6 +19,7 @@ use serde::Serialize;
 use self::addresses::Places;
 pub(crate) use self::args::Cli;
 use self::args::{Args, Command};
+use self::operator::Operator;
 use self::settings::Settings;
 use super::exit::{self, Failure};
 use super::output::Output;
@@ -51,11 +53,13 @@ fn serve(args: &Args, output: &Output) -> Result<(), Failure> {
     // Before anything is printed: whoever reads it may send a signal at once.
     let mut signals = Signals::watch(&mut reactor, &[Signal::Interrupt, Signal::Terminate])?;
     let host = open(&mut reactor, settings.options(Arc::clone(&key)))?;
-    let place = Place { key: key.public().peer_id(), state: &state, descriptors };
+    let mut operator = Operator::open(&mut reactor, host, settings.admin)?;
+    let admin = operator.address()?;
+    let place = Place { key: key.public().peer_id(), state: &state, admin, descriptors };
     announce(&mut reactor, host, &settings, &place, output)?;
-    let signal = wait(&mut reactor, &mut signals)?;
+    let signal = wait(&mut reactor, &mut operator, &mut signals)?;
     log::info!("{signal:?}: drains");
-    drain(&mut reactor, host, &mut signals)
+    drain(&mut reactor, host, &mut operator, &mut signals)
 }
 
 fn open(reactor: &mut Reactor, options: Options) -> Result<HostId, Failure> {
@@ -89,6 +93,7 @@ struct Listening<'a> {
     addresses: &'a [String],
     main: &'a [SocketAddr],
     holes: &'a [SocketAddr],
+    admin: Option<SocketAddr>,
     descriptors: u64,
     warning: Option<&'a str>,
 }
@@ -98,6 +103,7 @@ struct Place<'a> {
     key: PeerId,
     /// The directory of the key.
     state: &'a Path,
+    admin: Option<SocketAddr>,
     descriptors: u64,
 }
 
@@ -108,7 +114,7 @@ fn announce(
     place: &Place<'_>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let Place { key, state, descriptors } = *place;
+    let Place { key, state, admin, descriptors } = *place;
     let rendezvous = reactor.rendezvous(host);
     let (main, holes) = (rendezvous.main_addresses(), rendezvous.hole_addresses());
     let places = Places::new(
@@ -125,6 +131,7 @@ fn announce(
             addresses: &addresses,
             main,
             holes,
+            admin,
             descriptors,
             warning: warning.as_deref(),
         });
@@ -132,6 +139,9 @@ fn announce(
     output.note(&format!("the key is {key}, in {}", state.display()));
     output.note(&format!("peers log in at {}", list(main)));
     output.note(&format!("STUN is answered at {}", list(holes)));
+    if let Some(admin) = admin {
+        output.note(&format!("operators look at http://{admin}/"));
+    }
     output.note(&format!("descriptors: {descriptors}, one for each peer that is logged in"));
     if let Some(warning) = &warning {
         output.note(&format!("WARNING: {warning}"));
@@ -163,30 +173,33 @@ fn list(addresses: &[SocketAddr]) -> String {
 
 // ---- how it ends ----
 
-fn wait(reactor: &mut Reactor, signals: &mut Signals) -> Result<Signal, Failure> {
+fn wait(
+    reactor: &mut Reactor,
+    operator: &mut Operator,
+    signals: &mut Signals,
+) -> Result<Signal, Failure> {
     loop {
-        reactor.turn(None)?;
-        if let Some(signal) = taken(reactor, signals) {
-            return Ok(signal);
+        if let Some(signal) = operator.turn(reactor, signals, None)?.first() {
+            return Ok(*signal);
         }
     }
 }
 
 /// Tells the peers, so that they come back later and not all at once. A second signal ends it at
 /// once.
-fn drain(reactor: &mut Reactor, host: HostId, signals: &mut Signals) -> Result<(), Failure> {
+fn drain(
+    reactor: &mut Reactor,
+    host: HostId,
+    operator: &mut Operator,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
     let deadline = clock::now() + DRAIN_TIME;
     let text = "the rendezvous is shutting down";
     reactor.with_rendezvous(host, |rendezvous, core| rendezvous.shut_down(core, text));
     while reactor.rendezvous(host).sockets() > 0 && clock::now() < deadline {
-        reactor.turn(Some(deadline))?;
-        if taken(reactor, signals).is_some() {
+        if !operator.turn(reactor, signals, Some(deadline))?.is_empty() {
             break;
         }
     }
     Ok(())
-}
-
-fn taken(reactor: &mut Reactor, signals: &mut Signals) -> Option<Signal> {
-    reactor.take_ready().into_iter().find_map(|key| signals.take(key))
 }

@@ -23,6 +23,8 @@ const SYSTEM_STATE: &str = "/var/lib/gimlet";
 pub(crate) struct Settings {
     pub(crate) main: Vec<SocketAddr>,
     pub(crate) holes: Vec<SocketAddr>,
+    /// Where operators look.
+    pub(crate) admin: Option<SocketAddr>,
     /// By which name peers reach this machine.
     pub(crate) public: Option<String>,
     pub(crate) text: String,
@@ -57,6 +59,7 @@ impl Settings {
         Ok(Self {
             main,
             holes,
+            admin: args.admin.or(file.admin),
             public,
             text: args.text.clone().or(file.text).unwrap_or_default(),
             state: named.or(file.state),
