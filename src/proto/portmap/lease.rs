@@ -1,4 +1,4 @@
-//! What the protocols have in common: a mapping for a time, and a server's clock that shows restarts.
+//! A mapping for a time, and a server's clock that shows restarts: what all protocols have in common.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -11,6 +11,7 @@ mod lease;
 mod nat_pmp;
 mod pcp;
 mod side;
+mod state;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -3,11 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::lease::{Epoch, Lease, restart_pause};
+use super::lease::Epoch;
+use super::state::{Ask, State, Step};
 use super::{Out, Route};
 use crate::limits;
-use crate::wire::portmap::SERVER_PORT;
-use crate::wire::portmap::nat_pmp::{ADDRESS_REQUEST, Body, MapRequest, Response, ResultCode};
+use crate::wire::portmap::nat_pmp::{ADDRESS_REQUEST, Body, MapRequest, Response};
+use crate::wire::portmap::{ResultCode, SERVER_PORT};
 
 /// "the client … waits 250 ms … doubles … until it has made nine attempts" (RFC 6886 §3.1).
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -17,7 +18,7 @@ const TRIES: u32 = 9;
 pub(super) struct Client {
     route: Route,
     port: u16,
-    state: State,
+    state: State<Asking>,
     /// The public address.
     address: Option<Ipv4Addr>,
     /// The external port that we had last: it is asked for again.
@@ -26,28 +27,44 @@ pub(super) struct Client {
 }
 
 #[derive(Debug)]
-enum State {
-    Off,
+pub(super) enum Asking {
     /// Asked what the public address is. That changes nothing in the router.
-    Looking {
-        retry_at: Instant,
-        tries: u32,
-    },
+    Address(Attempt),
     /// It is there, and may be asked for a mapping.
     Ready,
-    Asking {
-        retry_at: Instant,
-        tries: u32,
-    },
-    Granted(Lease),
-    /// Refused, or not there.
-    Resting(Instant),
-    Removing {
-        retry_at: Instant,
-        tries: u8,
-    },
-    /// Removed, for good: what comes late is of no interest.
-    Ended,
+    Mapping(Attempt),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    retry_at: Instant,
+    tries: u32,
+}
+
+impl Attempt {
+    fn first(now: Instant) -> Self {
+        Self { retry_at: now + FIRST_WAIT, tries: 1 }
+    }
+
+    /// The next one, after which the wait is doubled; none when there have been enough.
+    fn next(self, now: Instant) -> Option<Self> {
+        let wait = FIRST_WAIT * 2u32.pow(self.tries);
+        let next = Self { retry_at: now + wait, tries: self.tries + 1 };
+        (self.tries < TRIES).then_some(next)
+    }
+}
+
+impl Ask for Asking {
+    fn retry_at(&self) -> Option<Instant> {
+        match self {
+            Self::Address(attempt) | Self::Mapping(attempt) => Some(attempt.retry_at),
+            Self::Ready => None,
+        }
+    }
+
+    fn is_for_mapping(&self) -> bool {
+        matches!(self, Self::Mapping(_))
+    }
 }
 
 impl Client {
@@ -57,67 +74,37 @@ impl Client {
 
     // ---- getters ----
 
-    pub(super) fn external(&self) -> Option<SocketAddr> {
-        match &self.state {
-            State::Granted(lease) => Some(lease.external),
-            _ => None,
-        }
+    pub(super) fn state(&self) -> &State<Asking> {
+        &self.state
     }
 
     /// Whether [`Self::ask`] would help.
     pub(super) fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready)
-    }
-
-    /// Whether it has said no, or nothing at all: others needn't wait for it.
-    pub(super) fn has_refused(&self) -> bool {
-        matches!(self.state, State::Resting(_))
-    }
-
-    pub(super) fn is_off(&self) -> bool {
-        matches!(self.state, State::Off | State::Ended)
-    }
-
-    pub(super) fn next(&self) -> Option<Instant> {
-        match &self.state {
-            State::Off | State::Ready | State::Ended => None,
-            State::Looking { retry_at, .. }
-            | State::Asking { retry_at, .. }
-            | State::Removing { retry_at, .. } => Some(*retry_at),
-            State::Granted(lease) => Some(lease.next()),
-            State::Resting(until) => Some(*until),
-        }
+        matches!(self.state, State::Asking(Asking::Ready))
     }
 
     // ---- commands ----
 
     pub(super) fn start(&mut self, now: Instant, out: &mut Out) {
         self.look(out);
-        self.state = State::Looking { retry_at: now + FIRST_WAIT, tries: 1 };
+        self.state = State::Asking(Asking::Address(Attempt::first(now)));
     }
 
     /// Asks for the mapping.
     pub(super) fn ask(&mut self, now: Instant, out: &mut Out) {
         self.send(limits::PORT_MAPPING_LIFETIME, out);
-        self.state = State::Asking { retry_at: now + FIRST_WAIT, tries: 1 };
+        self.state = State::Asking(Asking::Mapping(Attempt::first(now)));
     }
 
     /// Another protocol has been quicker.
     pub(super) fn rest(&mut self) {
-        if !matches!(self.state, State::Granted(_) | State::Removing { .. } | State::Ended) {
-            self.state = State::Off;
-        }
+        self.state.rest();
     }
 
-    /// Has the mapping removed. One that was asked for may have come about, too.
+    /// Has the mapping removed.
     pub(super) fn remove(&mut self, now: Instant, out: &mut Out) {
-        let was = std::mem::replace(&mut self.state, State::Ended);
-        if matches!(was, State::Granted(_) | State::Asking { .. }) {
+        if self.state.remove(now) {
             self.send(Duration::ZERO, out);
-        }
-        if matches!(was, State::Granted(_)) {
-            let retry_at = now + limits::PORT_UNMAPPING_RETRY;
-            self.state = State::Removing { retry_at, tries: 1 };
         }
     }
 
@@ -139,46 +126,42 @@ impl Client {
             Body::Mapped { external_port, lifetime, .. } => {
                 self.granted(external_port, lifetime, now, out);
             }
-            Body::Nothing => self.refused(response.result, now),
+            Body::Nothing => {
+                log::debug!("NAT-PMP gateway={}: {}", self.route.gateway, response.result);
+                self.state.refuse(now + limits::PORT_MAPPING_REST);
+            }
         }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Out) {
-        match &mut self.state {
-            State::Looking { retry_at, tries } if *retry_at <= now => {
-                match wait_longer(retry_at, tries, now) {
-                    true => self.look(out),
-                    false => self.state = State::Resting(now + limits::PORT_MAPPING_REST),
-                }
-            }
-            State::Asking { retry_at, tries } if *retry_at <= now => {
-                match wait_longer(retry_at, tries, now) {
-                    true => self.send(limits::PORT_MAPPING_LIFETIME, out),
-                    false => self.state = State::Resting(now + limits::PORT_MAPPING_REST),
-                }
-            }
-            State::Granted(lease) if lease.expires <= now => self.start(now, out),
-            State::Granted(lease) if lease.renew_at <= now => {
-                lease.put_off(now);
+        match self.state.step(now) {
+            Step::None => {}
+            Step::Start => self.start(now, out),
+            Step::AskAgain => self.ask_again(now, out),
+            Step::Renew => {
                 // The address may have changed meanwhile.
                 self.look(out);
                 self.send(limits::PORT_MAPPING_LIFETIME, out);
             }
-            State::Resting(until) if *until <= now => self.start(now, out),
-            State::Removing { retry_at, .. } if *retry_at <= now => self.remove_again(now, out),
-            _ => {}
+            Step::Remove => self.send(Duration::ZERO, out),
         }
     }
 
-    fn remove_again(&mut self, now: Instant, out: &mut Out) {
-        let State::Removing { retry_at, tries } = &mut self.state else { return };
-        if *tries >= limits::PORT_UNMAPPING_TRIES {
-            self.state = State::Ended;
+    fn ask_again(&mut self, now: Instant, out: &mut Out) {
+        let State::Asking(Asking::Address(attempt) | Asking::Mapping(attempt)) = &mut self.state
+        else {
             return;
+        };
+        match attempt.next(now) {
+            None => self.state = State::Resting(now + limits::PORT_MAPPING_REST),
+            Some(next) => {
+                *attempt = next;
+                match self.state {
+                    State::Asking(Asking::Address(_)) => self.look(out),
+                    _ => self.send(limits::PORT_MAPPING_LIFETIME, out),
+                }
+            }
         }
-        *tries += 1;
-        *retry_at = now + limits::PORT_UNMAPPING_RETRY;
-        self.send(Duration::ZERO, out);
     }
 
     fn learn_address(&mut self, address: Ipv4Addr, now: Instant, out: &mut Out) {
@@ -187,55 +170,28 @@ impl Client {
         }
         self.address = Some(address);
         match &mut self.state {
-            State::Looking { .. } => self.state = State::Ready,
+            State::Asking(asking @ Asking::Address(_)) => *asking = Asking::Ready,
             State::Granted(lease) => lease.external.set_ip(address.into()),
             // Nobody has asked: it tells that it is there again.
-            State::Resting(until) => {
-                *until = (*until).min(now + restart_pause(&mut out.random));
-            }
-            State::Off
-            | State::Ready
-            | State::Asking { .. }
-            | State::Removing { .. }
-            | State::Ended => {}
+            state => state.see_server(now, &mut out.random),
         }
     }
 
     fn granted(&mut self, port: u16, lifetime: u32, now: Instant, out: &mut Out) {
-        match (&self.state, self.address, lifetime) {
-            (State::Removing { .. }, _, 0) => self.state = State::Ended,
-            (State::Off | State::Asking { .. } | State::Granted(_), Some(address), 1..)
-                if port != 0 =>
-            {
-                self.liked = port;
-                let lifetime = Duration::from_secs(lifetime.into());
-                let lifetime = lifetime.min(limits::PORT_MAPPING_LIFETIME);
-                let external = SocketAddr::new(address.into(), port);
-                self.state = State::Granted(Lease::new(external, lifetime, now, &mut out.random));
-            }
-            _ => {}
-        }
-    }
-
-    fn refused(&mut self, why: ResultCode, now: Instant) {
-        match &self.state {
-            State::Looking { .. } | State::Asking { .. } => {
-                log::debug!("NAT-PMP gateway={}: {why}", self.route.gateway);
-                self.state = State::Resting(now + limits::PORT_MAPPING_REST);
-            }
-            // It stands until its end, whatever became of the renewal.
-            State::Granted(_) => log::debug!("NAT-PMP renewal: {why}"),
-            State::Removing { .. } => self.state = State::Ended,
-            State::Off | State::Ready | State::Resting(_) | State::Ended => {}
+        // Without an address there is no endpoint, and no mapping.
+        let address = self.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let external = SocketAddr::new(address.into(), port);
+        let lifetime = Duration::from_secs(lifetime.into()).min(limits::PORT_MAPPING_LIFETIME);
+        if self.state.grant(external, lifetime, now, &mut out.random) {
+            self.liked = port;
         }
     }
 
     fn see_epoch(&mut self, told: u32, now: Instant, out: &mut Out) {
         let (epoch, restarted) = Epoch::nat_pmp(self.epoch, told, now);
         self.epoch = Some(epoch);
-        if restarted && let State::Granted(lease) = &mut self.state {
-            log::debug!("NAT-PMP gateway={} has restarted", self.route.gateway);
-            lease.forget(now, &mut out.random);
+        if restarted {
+            self.state.forget(now, &mut out.random);
         }
     }
 
@@ -250,12 +206,4 @@ impl Client {
         let request = MapRequest { internal_port: self.port, external_port, lifetime };
         out.send(self.route.gateway_at(SERVER_PORT), request.encode().to_vec());
     }
-}
-
-/// Doubles the wait; `false` when there has been enough of it.
-fn wait_longer(retry_at: &mut Instant, tries: &mut u32, now: Instant) -> bool {
-    let again = *tries < TRIES;
-    *retry_at = now + FIRST_WAIT * 2u32.pow(*tries);
-    *tries += 1;
-    again
 }

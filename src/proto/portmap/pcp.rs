@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::lease::{Epoch, Lease, restart_pause};
+use super::lease::{Epoch, restart_pause};
+use super::state::{Ask, State, Step};
 use super::{Out, Route};
 use crate::limits;
-use crate::wire::portmap::pcp::{self, Body, MapRequest, Nonce, Response, ResultCode};
-use crate::wire::portmap::{SERVER_PORT, nat_pmp};
+use crate::wire::portmap::pcp::{self, Body, MapRequest, Nonce, Response};
+use crate::wire::portmap::{ResultCode, SERVER_PORT};
 
 /// "IRT: Initial retransmission time, SHOULD be 3 seconds" (RFC 6887 §8.1.1).
 const FIRST_WAIT: Duration = Duration::from_secs(3);
@@ -26,29 +27,27 @@ pub(super) struct Client {
     route: Route,
     port: u16,
     nonce: Nonce,
-    state: State,
+    state: State<Asking>,
     /// The external endpoint that we had last: it is asked for again.
     liked: SocketAddr,
     epoch: Option<Epoch>,
 }
 
+/// The request is out, and not answered.
 #[derive(Debug)]
-enum State {
-    Off,
-    /// No answer yet.
-    Asking {
-        retry_at: Instant,
-        wait: Duration,
-    },
-    Granted(Lease),
-    /// Refused.
-    Resting(Instant),
-    Removing {
-        retry_at: Instant,
-        tries: u8,
-    },
-    /// Removed, for good: what comes late is of no interest.
-    Ended,
+pub(super) struct Asking {
+    retry_at: Instant,
+    wait: Duration,
+}
+
+impl Ask for Asking {
+    fn retry_at(&self) -> Option<Instant> {
+        Some(self.retry_at)
+    }
+
+    fn is_for_mapping(&self) -> bool {
+        true
+    }
 }
 
 impl Client {
@@ -59,55 +58,25 @@ impl Client {
 
     // ---- getters ----
 
-    pub(super) fn external(&self) -> Option<SocketAddr> {
-        match &self.state {
-            State::Granted(lease) => Some(lease.external),
-            _ => None,
-        }
-    }
-
-    /// Whether it has said no: others needn't wait for it.
-    pub(super) fn has_refused(&self) -> bool {
-        matches!(self.state, State::Resting(_))
-    }
-
-    pub(super) fn is_off(&self) -> bool {
-        matches!(self.state, State::Off | State::Ended)
-    }
-
-    pub(super) fn next(&self) -> Option<Instant> {
-        match &self.state {
-            State::Off | State::Ended => None,
-            State::Asking { retry_at, .. } | State::Removing { retry_at, .. } => Some(*retry_at),
-            State::Granted(lease) => Some(lease.next()),
-            State::Resting(until) => Some(*until),
-        }
+    pub(super) fn state(&self) -> &State<Asking> {
+        &self.state
     }
 
     // ---- commands ----
 
     pub(super) fn start(&mut self, now: Instant, out: &mut Out) {
-        self.send(limits::PORT_MAPPING_LIFETIME, out);
-        let wait = spread(FIRST_WAIT, out);
-        self.state = State::Asking { retry_at: now + wait, wait };
+        self.ask(FIRST_WAIT, now, out);
     }
 
     /// Another protocol has been quicker.
     pub(super) fn rest(&mut self) {
-        if !matches!(self.state, State::Granted(_) | State::Removing { .. } | State::Ended) {
-            self.state = State::Off;
-        }
+        self.state.rest();
     }
 
-    /// Has the mapping removed. One that was asked for may have come about, too.
+    /// Has the mapping removed.
     pub(super) fn remove(&mut self, now: Instant, out: &mut Out) {
-        let was = std::mem::replace(&mut self.state, State::Ended);
-        if matches!(was, State::Granted(_) | State::Asking { .. }) {
+        if self.state.remove(now) {
             self.send(Duration::ZERO, out);
-        }
-        if matches!(was, State::Granted(_)) {
-            let retry_at = now + limits::PORT_UNMAPPING_RETRY;
-            self.state = State::Removing { retry_at, tries: 1 };
         }
     }
 
@@ -123,7 +92,10 @@ impl Client {
         match (response.body, response.result) {
             (Body::Announce, ResultCode::Success) => self.ask_soon(now, out),
             (Body::Map(mapping), ResultCode::Success) => {
-                self.granted(mapping.external, response.lifetime, now, out);
+                let lifetime = Duration::from_secs(response.lifetime.into()).min(LONGEST_LIFETIME);
+                if self.state.grant(mapping.external, lifetime, now, &mut out.random) {
+                    self.liked = mapping.external;
+                }
             }
             // §8.3: such an answer to an ANNOUNCE is none of ours.
             (_, ResultCode::Success) => {}
@@ -132,86 +104,54 @@ impl Client {
     }
 
     /// A server of NAT-PMP alone answers to version 2 in its own words (RFC 6886 §3.5).
-    pub(super) fn handle_nat_pmp(&mut self, result: nat_pmp::ResultCode, now: Instant) {
-        if result == nat_pmp::ResultCode::UnsupportedVersion {
+    pub(super) fn handle_nat_pmp(&mut self, result: ResultCode, now: Instant) {
+        if result == ResultCode::UnsupportedVersion {
             self.refused("NAT-PMP alone", u32::MAX, now);
         }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Out) {
-        match &mut self.state {
-            State::Asking { retry_at, wait } if *retry_at <= now => {
-                // "RT = (1 + RAND) * MIN (2 * RTprev, MRT)" (§8.1.1).
-                *wait = spread((*wait * 2).min(LONGEST_WAIT), out);
-                *retry_at = now + *wait;
-                self.send(limits::PORT_MAPPING_LIFETIME, out);
-            }
-            State::Granted(lease) if lease.expires <= now => self.start(now, out),
-            State::Granted(lease) if lease.renew_at <= now => {
-                lease.put_off(now);
-                self.send(limits::PORT_MAPPING_LIFETIME, out);
-            }
-            State::Resting(until) if *until <= now => self.start(now, out),
-            State::Removing { retry_at, .. } if *retry_at <= now => self.remove_again(now, out),
-            _ => {}
+        match self.state.step(now) {
+            Step::None => {}
+            Step::Start => self.start(now, out),
+            Step::AskAgain => self.ask_again(now, out),
+            Step::Renew => self.send(limits::PORT_MAPPING_LIFETIME, out),
+            Step::Remove => self.send(Duration::ZERO, out),
         }
     }
 
-    fn remove_again(&mut self, now: Instant, out: &mut Out) {
-        let State::Removing { retry_at, tries } = &mut self.state else { return };
-        if *tries >= limits::PORT_UNMAPPING_TRIES {
-            self.state = State::Ended;
-            return;
+    fn ask_again(&mut self, now: Instant, out: &mut Out) {
+        if let State::Asking(asking) = &self.state {
+            // "RT = (1 + RAND) * MIN (2 * RTprev, MRT)" (§8.1.1).
+            self.ask((asking.wait * 2).min(LONGEST_WAIT), now, out);
         }
-        *tries += 1;
-        *retry_at = now + limits::PORT_UNMAPPING_RETRY;
-        self.send(Duration::ZERO, out);
     }
 
-    fn granted(&mut self, external: SocketAddr, lifetime: u32, now: Instant, out: &mut Out) {
-        let lifetime = Duration::from_secs(lifetime.into()).min(LONGEST_LIFETIME);
-        let is_endpoint = !external.ip().is_unspecified() && external.port() != 0;
-        match (&self.state, lifetime.is_zero()) {
-            (State::Removing { .. }, true) => self.state = State::Ended,
-            // One that comes late is one of ours all the same, and to be removed in the end.
-            (State::Off | State::Asking { .. } | State::Granted(_), false) if is_endpoint => {
-                self.liked = external;
-                self.state = State::Granted(Lease::new(external, lifetime, now, &mut out.random));
-            }
-            _ => {}
-        }
+    fn ask(&mut self, wait: Duration, now: Instant, out: &mut Out) {
+        self.send(limits::PORT_MAPPING_LIFETIME, out);
+        let wait = spread(wait, out);
+        self.state = State::Asking(Asking { retry_at: now + wait, wait });
     }
 
     fn refused(&mut self, why: &str, lifetime: u32, now: Instant) {
-        match &self.state {
-            State::Asking { .. } => {
-                let rest = Duration::from_secs(lifetime.into());
-                let rest = rest.clamp(SHORTEST_REST, limits::PORT_MAPPING_REST);
-                log::debug!("PCP gateway={}: {why}; again in {rest:?}", self.route.gateway);
-                self.state = State::Resting(now + rest);
-            }
-            // It stands until its end, whatever became of the renewal.
-            State::Granted(_) => log::debug!("PCP renewal: {why}"),
-            State::Removing { .. } => self.state = State::Ended,
-            State::Off | State::Resting(_) | State::Ended => {}
-        }
+        log::debug!("PCP gateway={}: {why}", self.route.gateway);
+        let rest = Duration::from_secs(lifetime.into());
+        self.state.refuse(now + rest.clamp(SHORTEST_REST, limits::PORT_MAPPING_REST));
     }
 
     fn see_epoch(&mut self, told: u32, now: Instant, out: &mut Out) {
         let (epoch, restarted) = Epoch::pcp(self.epoch, told, now);
         self.epoch = Some(epoch);
-        if restarted && let State::Granted(lease) = &mut self.state {
-            log::debug!("PCP gateway={} has restarted", self.route.gateway);
-            lease.forget(now, &mut out.random);
+        if restarted {
+            self.state.forget(now, &mut out.random);
         }
     }
 
     /// The server is there, and may have just come.
     fn ask_soon(&mut self, now: Instant, out: &mut Out) {
-        let soon = now + restart_pause(&mut out.random);
-        match &mut self.state {
-            State::Asking { retry_at: at, .. } | State::Resting(at) => *at = (*at).min(soon),
-            State::Off | State::Granted(_) | State::Removing { .. } | State::Ended => {}
+        self.state.see_server(now, &mut out.random);
+        if let State::Asking(asking) = &mut self.state {
+            asking.retry_at = asking.retry_at.min(now + restart_pause(&mut out.random));
         }
     }
 

@@ -57,23 +57,23 @@ impl Side {
 
     fn mapping_by(&self, protocol: Protocol) -> Option<Mapping> {
         let external = match protocol {
-            Protocol::Pcp => self.pcp.external(),
-            Protocol::NatPmp => self.nat_pmp.as_ref().and_then(nat_pmp::Client::external),
+            Protocol::Pcp => self.pcp.state().external(),
+            Protocol::NatPmp => self.nat_pmp.as_ref().and_then(|client| client.state().external()),
             Protocol::Upnp => self.igd.as_ref().and_then(igd::Client::external),
         };
         external.map(|external| Mapping { protocol, external })
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.pcp.is_off()
-            && self.nat_pmp.as_ref().is_none_or(nat_pmp::Client::is_off)
+        self.pcp.state().is_off()
+            && self.nat_pmp.as_ref().is_none_or(|client| client.state().is_off())
             && self.igd.as_ref().is_none_or(igd::Client::is_off)
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
         let clients = [
-            self.pcp.next(),
-            self.nat_pmp.as_ref().and_then(nat_pmp::Client::next),
+            self.pcp.state().next(),
+            self.nat_pmp.as_ref().and_then(|client| client.state().next()),
             self.igd.as_ref().and_then(igd::Client::next),
             self.turn_of_nat_pmp(),
             self.turn_of_igd(),
@@ -85,10 +85,10 @@ impl Side {
 
     pub(super) fn start(&mut self, now: Instant, out: &mut Out) {
         self.started = Some(now);
-        if self.pcp.is_off() {
+        if self.pcp.state().is_off() {
             self.pcp.start(now, out);
         }
-        if let Some(nat_pmp) = self.nat_pmp.as_mut().filter(|client| client.is_off()) {
+        if let Some(nat_pmp) = self.nat_pmp.as_mut().filter(|client| client.state().is_off()) {
             nat_pmp.start(now, out);
         }
         if let Some(igd) = self.igd.as_mut().filter(|client| client.is_off()) {
@@ -206,7 +206,8 @@ impl Side {
     fn turn_of_nat_pmp(&self) -> Option<Instant> {
         let started = self.started?;
         let is_ready = self.nat_pmp.as_ref().is_some_and(nat_pmp::Client::is_ready);
-        let delay = if self.pcp.has_refused() { Duration::ZERO } else { limits::NAT_PMP_DELAY };
+        let refused = self.pcp.state().has_refused();
+        let delay = if refused { Duration::ZERO } else { limits::NAT_PMP_DELAY };
         (is_ready && self.mapping().is_none()).then_some(started + delay)
     }
 
@@ -214,8 +215,8 @@ impl Side {
     fn turn_of_igd(&self) -> Option<Instant> {
         let started = self.started?;
         let is_ready = self.igd.as_ref().is_some_and(igd::Client::is_ready);
-        let refused = self.pcp.has_refused()
-            && self.nat_pmp.as_ref().is_none_or(nat_pmp::Client::has_refused);
+        let refused = self.pcp.state().has_refused()
+            && self.nat_pmp.as_ref().is_none_or(|client| client.state().has_refused());
         let delay = if refused { Duration::ZERO } else { limits::IGD_DELAY };
         (is_ready && self.mapping().is_none()).then_some(started + delay)
     }

@@ -8,10 +8,9 @@
 //!            | lifetime: u32
 //! ```
 
-use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::{u16_at, u32_at};
+use super::{ResultCode, u16_at, u32_at};
 
 /// The version of all messages: 0 (RFC 6886 §3).
 pub const VERSION: u8 = 0;
@@ -75,56 +74,13 @@ pub enum Body {
     Nothing,
 }
 
-/// RFC 6886 §3.5.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ResultCode {
-    /// It is done.
-    Success,
-    /// The server speaks another version.
-    UnsupportedVersion,
-    /// Port mapping is switched off.
-    NotAuthorized,
-    /// The router itself has no address yet.
-    NetworkFailure,
-    /// It has no more ports.
-    OutOfResources,
-    /// The server knows no TCP mappings.
-    UnsupportedOpcode,
-    /// Others.
-    Other(u16),
-}
-
-impl ResultCode {
-    fn from_number(number: u16) -> Self {
-        match number {
-            0 => Self::Success,
-            1 => Self::UnsupportedVersion,
-            2 => Self::NotAuthorized,
-            3 => Self::NetworkFailure,
-            4 => Self::OutOfResources,
-            5 => Self::UnsupportedOpcode,
-            number => Self::Other(number),
-        }
-    }
-}
-
-impl fmt::Display for ResultCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Other(code) => write!(f, "result {code}"),
-            named => write!(f, "{named:?}"),
-        }
-    }
-}
-
 /// Reads a response. `None` is what no NAT-PMP server says, or of what we never ask for.
 pub fn decode(bytes: &[u8]) -> Option<Response> {
     let (&[version, op], _) = bytes.split_first_chunk()?;
     if version != VERSION || op < RESPONSE {
         return None;
     }
-    let result = ResultCode::from_number(u16_at(bytes, 2)?);
+    let result = result_code(u16_at(bytes, 2)?);
     let body = match (op - RESPONSE, result) {
         (ADDRESS, ResultCode::Success) => Body::Address(u32_at(bytes, 8)?.into()),
         (MAP_TCP, ResultCode::Success) => Body::Mapped {
@@ -136,4 +92,17 @@ pub fn decode(bytes: &[u8]) -> Option<Response> {
         _ => Body::Nothing,
     };
     Some(Response { result, epoch: u32_at(bytes, 4)?, body })
+}
+
+/// RFC 6886 §3.5.
+fn result_code(number: u16) -> ResultCode {
+    match number {
+        0 => ResultCode::Success,
+        1 => ResultCode::UnsupportedVersion,
+        2 => ResultCode::NotAuthorized,
+        3 => ResultCode::NetworkFailure,
+        4 => ResultCode::NoResources,
+        5 => ResultCode::UnsupportedOpcode,
+        number => ResultCode::Other(number),
+    }
 }

@@ -9,10 +9,9 @@
 //!
 //! An IPv4 address is written as an IPv4-mapped IPv6 one (RFC 6887 §5).
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{TCP, u16_at, u32_at};
+use super::{ResultCode, TCP, u16_at, u32_at};
 
 /// "Version: … This document specifies protocol version 2" (RFC 6887 §7.1).
 pub const VERSION: u8 = 2;
@@ -96,55 +95,6 @@ pub struct Mapping {
     pub external: SocketAddr,
 }
 
-/// RFC 6887 §7.4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ResultCode {
-    /// It is done.
-    Success,
-    /// The server speaks another version.
-    UnsupportedVersion,
-    /// Port mapping is switched off, or not for this client.
-    NotAuthorized,
-    /// The server knows no MAP.
-    UnsupportedOpcode,
-    /// What lies beyond it is not there, or has given it no address.
-    NetworkFailure,
-    /// It has no more ports, now.
-    NoResources,
-    /// This client has too many.
-    QuotaExceeded,
-    /// There is another NAT between the client and the server.
-    AddressMismatch,
-    /// Others.
-    Other(u8),
-}
-
-impl ResultCode {
-    fn from_byte(byte: u8) -> Self {
-        match byte {
-            0 => Self::Success,
-            1 => Self::UnsupportedVersion,
-            2 => Self::NotAuthorized,
-            4 => Self::UnsupportedOpcode,
-            7 => Self::NetworkFailure,
-            8 => Self::NoResources,
-            10 => Self::QuotaExceeded,
-            12 => Self::AddressMismatch,
-            byte => Self::Other(byte),
-        }
-    }
-}
-
-impl fmt::Display for ResultCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Other(code) => write!(f, "result {code}"),
-            named => write!(f, "{named:?}"),
-        }
-    }
-}
-
 /// Reads a response. `None` is what no PCP server of version 2 or 1 says: it is "silently ignored"
 /// (RFC 6887 §8.3). A server of another version is known by its [`ResultCode::UnsupportedVersion`].
 pub fn decode(bytes: &[u8]) -> Option<Response> {
@@ -154,7 +104,7 @@ pub fn decode(bytes: &[u8]) -> Option<Response> {
     if !is_sized || !bytes.len().is_multiple_of(4) || bytes[1] & RESPONSE == 0 {
         return None;
     }
-    let result = ResultCode::from_byte(bytes[3]);
+    let result = result_code(bytes[3]);
     if bytes[0] != VERSION && result != ResultCode::UnsupportedVersion {
         return None;
     }
@@ -192,5 +142,20 @@ pub fn any_address(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// RFC 6887 §7.4.
+fn result_code(byte: u8) -> ResultCode {
+    match byte {
+        0 => ResultCode::Success,
+        1 => ResultCode::UnsupportedVersion,
+        2 => ResultCode::NotAuthorized,
+        4 => ResultCode::UnsupportedOpcode,
+        7 => ResultCode::NetworkFailure,
+        8 => ResultCode::NoResources,
+        10 => ResultCode::QuotaExceeded,
+        12 => ResultCode::AddressMismatch,
+        byte => ResultCode::Other(byte.into()),
     }
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::http::{HttpError, Response};
 use super::igd::{IgdError, Service, ServiceKind};
 use super::url::Url;
-use super::{http, igd, nat_pmp, pcp, ssdp};
+use super::{ResultCode, http, igd, nat_pmp, pcp, ssdp};
 use crate::limits;
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -46,7 +46,7 @@ fn pcp_maps_a_port() {
     let mapping =
         pcp::Mapping { nonce: [1; 12], internal_port: 4000, external: socket("192.0.2.17:4000") };
     let expected = pcp::Response {
-        result: pcp::ResultCode::Success,
+        result: ResultCode::Success,
         lifetime: 7200,
         epoch: 24,
         body: pcp::Body::Map(mapping),
@@ -83,11 +83,11 @@ fn pcp_announces_and_refuses() {
     let announce = pcp::decode(&bytes("028000000000000000000018000000000000000000000000")).unwrap();
     assert_eq!((announce.body, announce.epoch), (pcp::Body::Announce, 24));
     let other = pcp::decode(&bytes("028100010000000000000018000000000000000000000000")).unwrap();
-    assert_eq!(other.result, pcp::ResultCode::UnsupportedVersion);
+    assert_eq!(other.result, ResultCode::UnsupportedVersion);
     assert_eq!(other.body, pcp::Body::Nothing);
     // A server of version 1 says so in its own version.
     let other = pcp::decode(&bytes("018100010000070800000018000000000000000000000000")).unwrap();
-    assert_eq!((other.result, other.lifetime), (pcp::ResultCode::UnsupportedVersion, 1800));
+    assert_eq!((other.result, other.lifetime), (ResultCode::UnsupportedVersion, 1800));
 }
 
 #[test]
@@ -133,12 +133,12 @@ fn nat_pmp_refuses_and_takes_nothing_else() {
     // Network failure, with and without the rest of the answer.
     for refused in ["008000030000001800000000", "0080000300000018"] {
         let refused = nat_pmp::decode(&bytes(refused)).unwrap();
-        assert_eq!(refused.result, nat_pmp::ResultCode::NetworkFailure);
+        assert_eq!(refused.result, ResultCode::NetworkFailure);
         assert_eq!(refused.body, nat_pmp::Body::Nothing);
     }
     // RFC 6886 §3.5: to a version that it doesn't know.
     let refused = nat_pmp::decode(&bytes("0081000100000018")).unwrap();
-    assert_eq!(refused.result, nat_pmp::ResultCode::UnsupportedVersion);
+    assert_eq!(refused.result, ResultCode::UnsupportedVersion);
     for wrong in
         ["", "00", "0000", "0080000000000018", "008200000000001800000000", "0180000100000018"]
     {
@@ -460,7 +460,7 @@ proptest! {
         bytes[8..12].copy_from_slice(&epoch.to_be_bytes());
         let body = pcp::Body::Map(pcp::Mapping { nonce, internal_port: port, external });
         let expected =
-            pcp::Response { result: pcp::ResultCode::Success, lifetime, epoch, body };
+            pcp::Response { result: ResultCode::Success, lifetime, epoch, body };
         prop_assert_eq!(pcp::decode(&bytes), Some(expected));
     }
 }
