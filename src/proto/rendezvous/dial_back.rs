@@ -43,6 +43,11 @@ impl DialBacks {
         }
         allowed
     }
+
+    #[cfg(test)]
+    pub(super) fn in_progress(&self) -> usize {
+        self.in_progress.len()
+    }
 }
 
 impl Rendezvous {

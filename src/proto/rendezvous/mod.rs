@@ -370,6 +370,7 @@ impl Rendezvous {
         self.check();
         assert_eq!((self.sessions(), self.introductions(), self.relays()), (0, 0, 0));
         assert_eq!((self.watches(), self.rooms(), self.departed()), (0, 0, 0));
+        assert_eq!(self.dial_backs.in_progress(), 0);
         assert_eq!(self.poll_timeout(), None);
         assert!(self.outbox.actions.is_empty());
     }

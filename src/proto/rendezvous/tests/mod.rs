@@ -1,6 +1,7 @@
 //! The machine, driven by fake links.
 
 mod counts;
+mod dial_back;
 mod introductions;
 mod logins;
 mod presence;
