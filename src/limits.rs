@@ -284,6 +284,11 @@ pub const HOLES: usize = 2 * PUNCHES;
 /// Probes of one hole at most, its own included: what S may ask for.
 pub const HOLE_PROBES: u8 = 8;
 
+/// How long the probes of a login that look at our own NAT are waited for. The kernel sends SYNs at 0, 1.0, 2.0
+/// and 3.1 s, so that three lost packets don't lose one; a port that says nothing would hold the look for
+/// two minutes.
+pub const PROBE_TIME: Duration = Duration::from_secs(5);
+
 /// Each step of the close look at our own NAT must end within this time; a lost packet or two fit.
 pub const LOOK_STEP_TIME: Duration = Duration::from_secs(5);
 

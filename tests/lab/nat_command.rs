@@ -133,6 +133,44 @@ fn nat_says_so_when_nothing_but_the_login_is_let_out() {
 }
 
 #[test]
+fn nat_says_so_when_a_firewall_hides_the_hole_ports() {
+    let (nat, code) = seen_where_dropped("8000, 8001");
+    assert_eq!(code, Some(11), "{nat}");
+    assert_eq!((&nat["mapping"], &nat["direct"]), (&"unknown".into(), &"unlikely".into()));
+    let unreached = nat["unreached"].as_array().unwrap();
+    assert_eq!(unreached.len(), 4, "two ports at two addresses: {nat}");
+    assert_eq!(unreached[0], json!({ "to": "198.51.100.1:8000", "error": "no answer" }));
+}
+
+#[test]
+fn nat_is_known_from_the_hole_ports_that_answer() {
+    let (nat, code) = seen_where_dropped("8000");
+    assert_eq!(code, Some(0), "{nat}");
+    assert_eq!(nat["mapping"], "endpoint-independent");
+    filters_by_port(&nat);
+    let unreached = nat["unreached"].as_array().unwrap();
+    assert_eq!(unreached.len(), 2, "one port at two addresses: {nat}");
+}
+
+/// What is seen from behind a router that lets nothing out to these ports, without a word.
+fn seen_where_dropped(ports: &str) -> (Value, Option<i32>) {
+    let lab = Lab::plan().between(Nat::PRESERVING, Nat::OPEN).build();
+    let rendezvous = Rendezvous::start(&lab);
+    lab.routers[0].nft(&format!(
+        "table inet guard {{
+            chain forward {{
+                type filter hook forward priority 0; policy accept;
+                tcp dport {{ {ports} }} drop
+            }}
+        }}"
+    ));
+    let mut program = Peer::new(&lab.a, &rendezvous).nat(&[]);
+    // The kernel would try for two minutes.
+    let nat = program.event("nat", LOOK);
+    (nat, program.exit(SOON).code())
+}
+
+#[test]
 fn nat_that_resets_the_unsolicited_is_told_to_be_silent() {
     let (nat, _) = is_seen_as(Nat::PRESERVING_RST, &PREDICTABLE);
     assert_eq!((&nat["refusal"], &nat["filtering"]), (&"rst".into(), &PORT_DEPENDENT.into()));

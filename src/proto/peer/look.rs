@@ -43,7 +43,7 @@ enum Stage {
         tag: u64,
         mapped: SocketAddr,
     },
-    /// Probes show how many they made.
+    /// Probes show how many they made. It ends with them.
     Counting {
         tag: u64,
         mapped: SocketAddr,
@@ -133,7 +133,7 @@ impl Peer {
     pub(super) fn handle_look_hole_shown(&mut self, shown: u64, mapped: SocketAddr, now: Instant) {
         if self.look.stage == (Stage::Opening { tag: shown }) {
             let until = now + limits::DIAL_BACK_TIME + limits::LOOK_STEP_TIME;
-            self.enter_look(Stage::DialledBack { tag: shown, mapped }, until);
+            self.enter_look(Stage::DialledBack { tag: shown, mapped }, Some(until));
             self.send(Message::DialBack { tag: shown });
         }
     }
@@ -181,11 +181,10 @@ impl Peer {
             return;
         }
         match self.look.stage {
-            Stage::Idle | Stage::Settled => {}
+            Stage::Idle | Stage::Counting { .. } | Stage::Settled => {}
             Stage::Opening { .. } => self.settle_look(now),
             Stage::DialledBack { tag, mapped } => self.watch_sequence(tag, mapped, now),
             Stage::Watching { tag, mapped } => self.count_sequence(tag, mapped, now),
-            Stage::Counting { tag, mapped } => self.begin_hairpin(tag, mapped, now),
             Stage::Hairpin { tag } => self.handle_hairpin(tag, Hairpinning::Unsupported, now),
         }
     }
@@ -211,7 +210,7 @@ impl Peer {
         let tag = self.next_tag();
         let opening = Opening { tag, round: 0, beside: 0, time: limits::INTRODUCTION_TIME };
         if self.open_hole(opening, None, now) {
-            self.enter_look(Stage::Opening { tag }, now + limits::LOOK_STEP_TIME);
+            self.enter_look(Stage::Opening { tag }, Some(now + limits::LOOK_STEP_TIME));
         } else {
             self.settle_look(now);
         }
@@ -229,14 +228,14 @@ impl Peer {
         match (self.nat.allocation, &self.look.seen) {
             (Allocation::Sequential { .. }, Some((moment, _))) => {
                 let until = now.max(moment.at + limits::SEQUENCE_WATCH_TIME);
-                self.enter_look(Stage::Watching { tag, mapped }, until);
+                self.enter_look(Stage::Watching { tag, mapped }, Some(until));
             }
             _ => self.begin_hairpin(tag, mapped, now),
         }
     }
 
     fn count_sequence(&mut self, tag: u64, mapped: SocketAddr, now: Instant) {
-        self.enter_look(Stage::Counting { tag, mapped }, now + limits::LOOK_STEP_TIME);
+        self.enter_look(Stage::Counting { tag, mapped }, None);
         self.probe_fresh_ports(COUNTING_PROBES, now);
     }
 
@@ -259,7 +258,7 @@ impl Peer {
         if self.nat.mapping == Mapping::None {
             return self.settle_look(now);
         }
-        self.enter_look(Stage::Hairpin { tag }, now + limits::HAIRPIN_TIME);
+        self.enter_look(Stage::Hairpin { tag }, Some(now + limits::HAIRPIN_TIME));
         let via = self.hole_endpoint().filter(|_| self.dials_itself_from_both_ends());
         self.actions.push_back(Action::Hairpin { tag, to: mapped, via });
     }
@@ -277,12 +276,14 @@ impl Peer {
         self.tell_nat();
     }
 
-    fn enter_look(&mut self, stage: Stage, until: Instant) {
+    fn enter_look(&mut self, stage: Stage, until: Option<Instant>) {
         log::debug!("look at the NAT: {:?} -> {stage:?}", self.look.stage);
         self.clear_look_timer();
         self.look.stage = stage;
-        self.look.until = Some(until);
-        self.timers.set(until, Due::Look);
+        self.look.until = until;
+        if let Some(until) = until {
+            self.timers.set(until, Due::Look);
+        }
     }
 
     fn leave_look_stage(&mut self) {

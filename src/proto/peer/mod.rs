@@ -27,6 +27,7 @@ use self::holes::Holes;
 use self::lifetime::Measurement;
 pub use self::lifetime::{IdleEnd, Lifetime, LifetimeError};
 use self::look::Look;
+use self::nat::ProbesOut;
 pub use self::network::Network;
 use self::network::NetworkWatch;
 pub use self::output::{Action, Event};
@@ -80,6 +81,7 @@ enum Due {
     HoleProbe(u64),
     HoleExpiry(u64),
     IdleProbe(u64),
+    Probes,
     Look,
 }
 
@@ -92,11 +94,12 @@ struct Main {
     hosts: Vec<IpAddr>,
     nonce: Nonce,
     welcome: Option<Welcome>,
-    /// What the login's probes have shown, and how many are still out.
+    /// What the login's probes have shown.
     observations: Vec<Observation>,
     /// What the probes from fresh ports have shown, in the order in which they went out.
     given: Vec<Option<Given>>,
-    probes_out: usize,
+    /// Those that are out.
+    probes: Option<ProbesOut>,
     /// They are to be sent again when these are in.
     probe_again: bool,
     /// What S knows of our NAT and our addresses, as the message that says so.
@@ -390,6 +393,7 @@ impl Peer {
                 Due::Request(punch) => self.expire_request(punch, now),
                 Due::HoleProbe(tag) => self.actions.push_back(Action::ProbeHole { tag }),
                 Due::HoleExpiry(tag) => self.expire_hole(tag),
+                Due::Probes => self.expire_probes(at, now),
                 Due::Look => self.expire_look(at, now),
                 Due::IdleProbe(number) => self.expire_idle_probe(number),
             }

@@ -3,34 +3,51 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::{Action, Event, Peer};
+use super::{Action, Due, Event, Peer};
 use crate::limits;
 use crate::proto::nat::{
     Given, Observation, SERIES, classify_allocation, classify_mapping, classify_pooling,
 };
 use crate::wire::message::{Allocation, Mapping, Message, Nat};
 
+/// Probes that are out: of one kind at a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProbesOut {
+    kind: Kind,
+    /// Those that have neither been answered nor failed: one at least.
+    number: usize,
+    /// So long they are waited for.
+    until: Instant,
+}
+
+/// Where probes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    MainPort,
+    FreshPorts,
+}
+
 impl Peer {
     // ---- events ----
 
     /// A probe from the main port has been answered, or has failed.
     pub fn handle_main_probe(&mut self, to: SocketAddr, mapped: Option<SocketAddr>, now: Instant) {
+        let Some(left) = self.take_probe(Kind::MainPort) else { return };
         if let Some(mapped) = mapped {
             self.main.observations.push(Observation { destination: to, mapped });
         }
-        self.main.probes_out = self.main.probes_out.saturating_sub(1);
-        if self.main.probes_out == 0 && self.is_logged_in() {
+        if left == 0 {
             self.learn_mapping(now);
         }
     }
 
     /// A probe from a fresh port has been answered, or has failed.
     pub fn handle_fresh_probe(&mut self, index: usize, given: Option<Given>, now: Instant) {
+        let Some(left) = self.take_probe(Kind::FreshPorts) else { return };
         if let Some(slot) = self.main.given.get_mut(index) {
             *slot = given;
         }
-        self.main.probes_out = self.main.probes_out.saturating_sub(1);
-        if self.main.probes_out == 0 && self.is_logged_in() {
+        if left == 0 {
             self.learn_allocation(now);
         }
     }
@@ -43,20 +60,52 @@ impl Peer {
         let (Some(server), Some(observed)) = (self.main.server, self.main.observed) else { return };
         self.main.observations = vec![Observation { destination: server, mapped: observed }];
         let endpoints = self.hole_endpoints();
-        self.main.probes_out = endpoints.len();
         if self.main.local_port == 0 || endpoints.is_empty() {
             return self.learn_mapping(now);
         }
+        self.await_probes(Kind::MainPort, endpoints.len(), now);
         self.look.begin_series(now);
         for to in endpoints {
             self.actions.push_back(Action::ProbeMain { to });
         }
     }
 
-    /// Those that are still out belong to a login that is over: a late answer must not count for the next.
+    fn await_probes(&mut self, kind: Kind, number: usize, now: Instant) {
+        let until = now + limits::PROBE_TIME;
+        self.timers.set(until, Due::Probes);
+        self.main.probes = Some(ProbesOut { kind, number, until });
+    }
+
+    /// A probe has been answered, or has failed. Says how many others are still out; `None` if nobody waits
+    /// for it.
+    fn take_probe(&mut self, kind: Kind) -> Option<usize> {
+        let out = self.main.probes.as_mut().filter(|out| out.kind == kind)?;
+        out.number -= 1;
+        let ProbesOut { number, until, .. } = *out;
+        if number == 0 {
+            self.main.probes = None;
+            self.timers.clear(until, Due::Probes);
+        }
+        Some(number)
+    }
+
+    /// Those that are out have had their time. A hole port that a firewall hides says nothing: the others
+    /// have said what there is to know.
+    pub(super) fn expire_probes(&mut self, at: Instant, now: Instant) {
+        let Some(out) = self.main.probes.filter(|out| out.until == at) else { return };
+        log::debug!("probes without an answer: {} ({:?})", out.number, out.kind);
+        self.take_back_probes();
+        match out.kind {
+            Kind::MainPort => self.learn_mapping(now),
+            Kind::FreshPorts => self.learn_allocation(now),
+        }
+    }
+
+    /// A late answer of those that are still out must not count for what comes next: another login, another
+    /// series.
     pub(super) fn take_back_probes(&mut self) {
-        if self.main.probes_out > 0 {
-            self.main.probes_out = 0;
+        if let Some(out) = self.main.probes.take() {
+            self.timers.clear(out.until, Due::Probes);
             self.actions.push_back(Action::CloseProbes);
         }
     }
@@ -112,12 +161,12 @@ impl Peer {
         let addresses = self.hole_addresses();
         self.look.begin_series(now);
         self.main.given = vec![None; probes];
-        self.main.probes_out = if addresses.is_empty() { 0 } else { probes };
+        if addresses.is_empty() {
+            return self.learn_allocation(now);
+        }
+        self.await_probes(Kind::FreshPorts, probes, now);
         for (index, to) in (0..probes).zip(addresses.iter().cycle()) {
             self.actions.push_back(Action::ProbeFresh { index, to: *to });
-        }
-        if addresses.is_empty() {
-            self.learn_allocation(now);
         }
     }
 
@@ -182,7 +231,8 @@ impl Peer {
         self.tell_nat();
     }
 
-    /// Where S answers STUN, as we can reach it.
+    /// Where S answers STUN, as we can reach it: first where it has answered this login. A firewall may hide
+    /// one of its ports.
     pub fn hole_endpoints(&self) -> Vec<SocketAddr> {
         let Some(welcome) = &self.main.welcome else { return Vec::new() };
         let mut endpoints = Vec::new();
@@ -190,6 +240,10 @@ impl Peer {
             let endpoint = self.reachable_endpoint(*hole);
             endpoints.extend(endpoint.filter(|endpoint| !endpoints.contains(endpoint)));
         }
+        let has_answered = |endpoint: &SocketAddr| {
+            self.main.observations.iter().any(|seen| seen.destination == *endpoint)
+        };
+        endpoints.sort_by_key(|endpoint| !has_answered(endpoint));
         endpoints
     }
 

@@ -131,7 +131,7 @@ impl Peer {
     }
 
     fn look_at_nat_again(&mut self, now: Instant) {
-        if self.main.probes_out > 0 {
+        if self.main.probes.is_some() {
             self.main.probe_again = true;
         } else if self.state == State::LoggedIn {
             self.probe_mapping(now);

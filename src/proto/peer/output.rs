@@ -33,8 +33,9 @@ pub enum Action {
         /// The hole endpoint of S.
         to: SocketAddr,
     },
-    /// Close the probes of the main port and of fresh ones: the login that they were for is over, and so is
-    /// the use of their answers. A rendezvous that lost its power would never answer.
+    /// Close the probes of the main port and of fresh ones: the login that they were for is over, or their
+    /// time, and so is the use of their answers. A rendezvous that lost its power would never answer, nor
+    /// would a port that a firewall hides.
     CloseProbes,
     /// Open a fresh local port that listens, and a hole connection from it that stays open.
     OpenHole {

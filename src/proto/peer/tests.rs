@@ -11,6 +11,8 @@ use crate::wire::message::{
 use crate::wire::noise::NoiseError;
 use crate::wire::refusal::{ClosingCode, RefusalCode};
 
+mod lifetime;
+mod look;
 mod network;
 
 const NONCE: Nonce = [9; 16];
@@ -417,6 +419,8 @@ fn a_prepared_hole_is_opened_probed_again_and_closed_in_the_end() {
     bench.peer.handle_hole_refused(tag, bench.now);
     bench.pass(Duration::from_millis(100));
     assert_eq!(bench.actions(), [Action::ProbeHole { tag }]);
+    bench.pass(limits::PROBE_TIME);
+    assert_eq!(bench.actions(), [Action::CloseProbes], "those of the login");
     bench.pass(limits::INTRODUCTION_TIME);
     assert_eq!(bench.actions(), [Action::CloseHole { tag }]);
     assert_eq!(bench.peer.holes(), 0);

@@ -119,7 +119,10 @@ fn another_address_has_the_nat_looked_at_and_s_told() {
 fn a_change_while_the_probes_are_out_has_them_sent_again() {
     let mut bench = bench(|config| config.reachable = false);
     bench.log_in();
-    bench.look(&["10.0.0.2", "10.8.0.1"], true);
+    bench.notice();
+    bench.pass(limits::NETWORK_SETTLE_TIME);
+    assert_eq!(bench.actions(), [Action::LookAtNetwork]);
+    bench.see(&["10.0.0.2", "10.8.0.1"], true);
     assert!(bench.probes().is_empty(), "those of the login are out");
     bench.shown(OBSERVED);
     assert_eq!(bench.probes().len(), LOOK.len());
