@@ -1,17 +1,18 @@
-//! The network of this machine changes: in a namespace of its own, with the kernel's own notices. Needs
-//! root, `ip` and `unshare`.
+//! The network of this machine changes, or leads back to it: in a namespace of its own, with the kernel's
+//! own notices. Needs root, `ip`, `nft` and `unshare`.
 #![allow(clippy::disallowed_methods, reason = "tests have deadlines of their own")]
 
 mod support;
 
-use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gimlet::net::peer::{Event, Options};
 use gimlet::net::reactor::HostId;
 use gimlet::proto::peer::{self, LoginError};
+use gimlet::wire::message::{Filtering, Hairpinning, Mapping};
 
 use support::{World, echo};
 
@@ -40,13 +41,22 @@ fn in_a_namespace(name: &str, test: impl FnOnce()) {
 
 /// Runs lines of `ip` commands.
 fn ip(lines: &str) {
-    let mut child = Command::new("ip")
-        .args(["-batch", "-"])
+    run("ip", ["-batch", "-"], "iproute2", lines);
+}
+
+/// Runs lines of `nft` commands.
+fn nft(lines: &str) {
+    run("nft", ["-f", "-"], "nftables", lines);
+}
+
+fn run(program: &str, arguments: [&str; 2], package: &str, lines: &str) {
+    let mut child = Command::new(program)
+        .args(arguments)
         .stdin(Stdio::piped())
         .spawn()
-        .expect("this test needs the program ip: apt-get install iproute2");
+        .unwrap_or_else(|_| panic!("this test needs {program}: apt-get install {package}"));
     child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success(), "ip:\n{lines}");
+    assert!(child.wait().unwrap().success(), "{program}:\n{lines}");
 }
 
 fn follow(options: &mut Options) {
@@ -163,6 +173,105 @@ fn a_login_from_an_address_that_goes_is_made_anew_from_another_at_once() {
         world.logged_in(a);
         world.connects_and_talks(a, b, b_id);
     });
+}
+
+/// A host with more addresses than it may name: S sees it at one that it doesn't know to be its own, so
+/// that it looks like one behind a NAT which changes nothing.
+const UNNAMED: &str = "127.0.8.8";
+
+fn be_unnamed() {
+    let named: String = (1..8).map(|n| format!("address add 127.0.8.{n}/32 dev lo\n")).collect();
+    ip(&named);
+    reach_s_from(UNNAMED);
+}
+
+/// The ports on which somebody listens in this namespace, for IPv4.
+fn listening() -> Vec<u16> {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let port = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        // The second is the local endpoint, the fourth the state: 0A is LISTEN.
+        let (_, port) = fields[1].split_once(':')?;
+        (fields[3] == "0A").then(|| u16::from_str_radix(port, 16).unwrap())
+    };
+    sockets.lines().skip(1).filter_map(port).collect()
+}
+
+#[test]
+fn a_peer_reaches_itself_at_its_mapped_endpoint() {
+    in_a_namespace("a_peer_reaches_itself_at_its_mapped_endpoint", || {
+        be_unnamed();
+        let mut world = World::new();
+        let before = world.census();
+        let (b, _) = world.peer(echo);
+        let nat = world.settled(b);
+        assert_eq!(nat.mapping, Mapping::EndpointIndependent);
+        assert_eq!(nat.filtering, Filtering::AddressDependent, "S has one address");
+        assert_eq!(nat.hairpinning, Hairpinning::Supported);
+        world.reactor.remove(b);
+        world.comes_back_to(before);
+    });
+}
+
+#[test]
+fn a_stranger_on_the_looks_hole_is_cut_off_and_not_taken_for_us() {
+    in_a_namespace("a_stranger_on_the_looks_hole_is_cut_off_and_not_taken_for_us", || {
+        be_unnamed();
+        // Whoever dials that address from itself comes to somebody else.
+        let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+        elsewhere.set_nonblocking(true).unwrap();
+        let to = elsewhere.local_addr().unwrap();
+        nft(&format!(
+            "table ip t {{
+                chain output {{
+                    type nat hook output priority -100
+                    ip saddr {UNNAMED} ip daddr {UNNAMED} tcp dport != 0 dnat to {to}
+                }}
+            }}\n"
+        ));
+        let mut world = World::new();
+        let known = listening();
+        let (b, _) = world.peer(echo);
+        world.logged_in(b);
+        let main = world.reactor.peer(b).local_address().unwrap().port();
+        let mut hole = None;
+        world.until("the look's hole listens", |_| {
+            hole = listening().into_iter().find(|port| *port != main && !known.contains(port));
+            hole.is_some()
+        });
+        // What the fresh port dials stands, and has said its secret to the wrong one.
+        let mut wrong = Vec::new();
+        world.until("the peer has dialled itself", |_| match elsewhere.accept() {
+            Ok((stream, _)) => {
+                wrong.push(stream);
+                true
+            }
+            Err(error) => panic_unless_would_block(&error),
+        });
+        let mut stranger = dial_from_elsewhere(SocketAddr::new(at(UNNAMED), hole.unwrap()));
+        stranger.write_all(&[0; 16]).unwrap();
+        stranger.set_nonblocking(true).unwrap();
+        world.until("the stranger is cut off", |_| match stranger.read(&mut [0]) {
+            Ok(0) => true,
+            Ok(_) => panic!("it was answered"),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => true,
+            Err(error) => panic_unless_would_block(&error),
+        });
+        assert_eq!(world.settled(b).hairpinning, Hairpinning::Unsupported);
+    });
+}
+
+/// From an address that the redirection leaves alone.
+fn dial_from_elsewhere(to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(at("127.0.0.1"), 0).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.into()
+}
+
+fn panic_unless_would_block(error: &std::io::Error) -> bool {
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+    false
 }
 
 #[test]

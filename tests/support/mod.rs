@@ -51,11 +51,15 @@ pub(crate) struct Census {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut rendezvous::Options)) -> Self {
         let mut reactor = Reactor::new().unwrap();
         let key = Arc::new(SecretKey::generate());
         let id = PeerId::of(key.public());
         let any = "127.0.0.1:0".parse().unwrap();
-        let options = rendezvous::Options {
+        let mut options = rendezvous::Options {
             key,
             main: vec![any],
             holes: vec![any, any],
@@ -64,6 +68,7 @@ impl World {
             dial_back: true,
             limits: rendezvous::Limits::default(),
         };
+        change(&mut options);
         let server = reactor
             .add_rendezvous(|core, id| RendezvousHost::open(core, id, options, [7; 32]))
             .unwrap();
