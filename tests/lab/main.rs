@@ -38,6 +38,7 @@ mod agreed;
 #[path = "../simulator/agreed.rs"]
 mod agreed_table;
 mod behaviour;
+mod birthday;
 mod checks;
 mod classify;
 mod direct_way;

@@ -81,6 +81,8 @@ pub(crate) struct Peer<'lab> {
     namespace: &'lab Namespace,
     home: TempDir,
     server: String,
+    /// How many descriptors its programs may have, if not as many as this one.
+    descriptors: Option<usize>,
 }
 
 impl<'lab> Peer<'lab> {
@@ -93,7 +95,14 @@ impl<'lab> Peer<'lab> {
         let mut program = Program::start("gimlet id", command, Stdout::Lines);
         let id = program.line("peer id", SOON, |line| line.split('-').count() == 7);
         program.succeed(SOON);
-        Self { id, name: namespace.name(), namespace, home, server: server.clone() }
+        let server = server.clone();
+        Self { id, name: namespace.name(), namespace, home, server, descriptors: None }
+    }
+
+    /// The same on a machine that grants a program no more descriptors than these.
+    pub(crate) fn with_descriptors(mut self, descriptors: usize) -> Self {
+        self.descriptors = Some(descriptors);
+        self
     }
 
     /// `gimlet share service=address --allow friend`, logged in.
@@ -168,7 +177,16 @@ impl<'lab> Peer<'lab> {
     }
 
     fn gimlet(&self) -> Command {
-        let mut command = self.namespace.command(env!("CARGO_BIN_EXE_gimlet"));
+        let program = env!("CARGO_BIN_EXE_gimlet");
+        let mut command = match self.descriptors {
+            None => self.namespace.command(program),
+            Some(most) => {
+                // It becomes the program, so that the process is the same.
+                let mut command = self.namespace.command("prlimit");
+                command.arg(format!("--nofile={most}:{most}")).arg(program);
+                command
+            }
+        };
         command.arg("--home").arg(self.home.path()).args(["--server", &self.server, "--json"]);
         command
     }

@@ -113,14 +113,12 @@ impl PeerHost {
         };
         self.holes.insert(tag, hole);
         self.listen_in_other_family(core, tag, to, number);
+        // Each is the hole's at once: if a later one can't be opened, all are closed.
         let probe = self.open_probe(core, number, to, ProbePurpose::Hole(tag))?;
-        let mut others = Vec::new();
+        self.holes.entry(tag).and_modify(|hole| hole.probe = Some(probe));
         for _ in 0..beside {
-            others.push(self.open_probe(core, 0, to, ProbePurpose::Beside(tag))?);
-        }
-        if let Some(hole) = self.holes.get_mut(&tag) {
-            hole.probe = Some(probe);
-            hole.beside = others;
+            let probe = self.open_probe(core, 0, to, ProbePurpose::Beside(tag))?;
+            self.holes.entry(tag).and_modify(|hole| hole.beside.push(probe));
         }
         Ok(())
     }
