@@ -45,7 +45,7 @@ pub(crate) struct Census {
     pub(crate) server_sockets: usize,
     pub(crate) sessions: usize,
     pub(crate) introductions: usize,
-    /// Of the whole process.
+    /// Of the whole process, without what the relay keeps for the next who needs it.
     pub(crate) descriptors: usize,
 }
 
@@ -236,7 +236,7 @@ impl World {
             server_sockets: rendezvous.sockets(),
             sessions: rendezvous.machine().sessions(),
             introductions: rendezvous.machine().introductions(),
-            descriptors: descriptors(),
+            descriptors: descriptors().saturating_sub(2 * rendezvous.spare_pipes()),
         }
     }
 

@@ -311,6 +311,11 @@ impl Pipes {
         Self { spare: Vec::new(), large: 0, enabled: true }
     }
 
+    /// How many empty ones are kept.
+    pub(super) fn spare(&self) -> usize {
+        self.spare.len()
+    }
+
     /// An empty pipe; none when bytes are to be copied.
     fn take(&mut self) -> Option<Pipe> {
         if !self.enabled {

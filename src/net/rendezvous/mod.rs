@@ -239,6 +239,11 @@ impl RendezvousHost {
         self.socks.len()
     }
 
+    /// How many empty pipes are kept for whom the relay needs them next: two descriptors each.
+    pub fn spare_pipes(&self) -> usize {
+        self.relays.spare_pipes()
+    }
+
     // ---- commands ----
 
     /// Tells every peer that the rendezvous stops, and accepts no more.

@@ -73,6 +73,10 @@ impl Relays {
             idle_time: limits.relay_idle_time,
         }
     }
+
+    pub(super) fn spare_pipes(&self) -> usize {
+        self.pipes.spare()
+    }
 }
 
 impl RendezvousHost {
