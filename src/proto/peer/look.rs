@@ -203,7 +203,8 @@ impl Peer {
 
     /// What the login's own probes could show is known.
     pub(super) fn begin_look(&mut self, now: Instant) {
-        let to = self.hole_endpoint();
+        // Where none has answered a probe, none will answer a hole.
+        let to = self.hole_endpoint().filter(|to| self.has_answered(*to));
         if !self.looks_closely() || self.nat.mapping == Mapping::Unknown || to.is_none() {
             return self.settle_look(now);
         }

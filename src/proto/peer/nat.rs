@@ -240,11 +240,13 @@ impl Peer {
             let endpoint = self.reachable_endpoint(*hole);
             endpoints.extend(endpoint.filter(|endpoint| !endpoints.contains(endpoint)));
         }
-        let has_answered = |endpoint: &SocketAddr| {
-            self.main.observations.iter().any(|seen| seen.destination == *endpoint)
-        };
-        endpoints.sort_by_key(|endpoint| !has_answered(endpoint));
+        endpoints.sort_by_key(|endpoint| !self.has_answered(*endpoint));
         endpoints
+    }
+
+    /// Whether an endpoint of S has answered a probe of this login.
+    pub(super) fn has_answered(&self, endpoint: SocketAddr) -> bool {
+        self.main.observations.iter().any(|seen| seen.destination == endpoint)
     }
 
     /// An endpoint of S as we dial it, if we have an address of its family.

@@ -404,6 +404,17 @@ fn a_hole_port_that_never_answers_leaves_the_nat_unknown_and_the_peer_logged_in(
 }
 
 #[test]
+fn where_no_hole_port_answers_there_is_no_closer_look_though_the_mapping_is_known() {
+    let mut bench = bench(|config| config.reachable = true);
+    bench.authenticate();
+    bench.welcome_from("10.0.0.2:1000");
+    bench.pass_exactly(limits::PROBE_TIME);
+    assert_eq!(bench.peer.nat().mapping, Mapping::None, "the login has shown as much");
+    assert_eq!(bench.opened(), None);
+    assert!(bench.events().iter().any(|event| matches!(event, Event::NatSettled(_))));
+}
+
+#[test]
 fn one_hole_port_that_never_answers_leaves_what_the_other_shows() {
     let mut bench = bench(|config| config.reachable = false);
     bench.authenticate();
