@@ -41,13 +41,23 @@ pub(crate) struct Trial {
     pub(crate) rounds: Option<u64>,
     /// Why there is no connection, or what was wrong with it.
     pub(crate) error: Option<String>,
+    /// A's report, where the connection isn't direct.
+    pub(crate) report: Option<Value>,
 }
 
 impl Trial {
     /// In a lab of its own, with identities, ports and NATs that nobody has used before.
     pub(crate) fn run(a: Nat, b: Nat, number: u64) -> Self {
-        let mut trial =
-            Self { a, b, number, path: Path::None, elapsed_ms: None, rounds: None, error: None };
+        let mut trial = Self {
+            a,
+            b,
+            number,
+            path: Path::None,
+            elapsed_ms: None,
+            rounds: None,
+            error: None,
+            report: None,
+        };
         let attempt = AssertUnwindSafe(|| trial.attempt());
         if let Err(panic) = panic::catch_unwind(attempt) {
             let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -75,6 +85,7 @@ impl Trial {
             Err(problem) => return self.error = Some(problem),
         };
         self.rounds = event["rounds"].as_u64().or(rounds(&event["report"]));
+        self.report = (event["path"] != "direct").then(|| event["report"].clone());
         if event["event"] != "connected" {
             let why = event["reason"].as_str().or(event["error"].as_str());
             return self.error = Some(why.unwrap_or("no reason").to_owned());
@@ -99,6 +110,7 @@ impl Trial {
             "elapsed_ms": self.elapsed_ms,
             "rounds": self.rounds,
             "error": self.error,
+            "report": self.report,
         })
     }
 }
