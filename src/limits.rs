@@ -411,6 +411,14 @@ pub const RETRY_JITTER: Duration = Duration::from_millis(2);
 /// Dials of one punch that may be open at once, where the descriptor limit allows: a birthday.
 pub const PUNCH_SOCKETS: usize = 3072;
 
+/// Local ports in a row that dial in one round, each to a port of its own: where a NAT takes any of several
+/// addresses for each, one of them meets. More would take ports that other programs may want.
+pub const PORT_ROW: u8 = 16;
+
+/// A later wave of a large number of dials goes out so long after the one before, if it is still needed: a round
+/// trip, and the proof of what the first wave has found.
+pub const WAVE_PAUSE: Duration = Duration::from_millis(250);
+
 /// Of a large number of dials, those that go out at once; the next follow after [`VOLLEY_PAUSE`]. A
 /// burst of thousands would overflow the queues of a home router.
 pub const VOLLEY_DIALS: usize = 64;
@@ -421,6 +429,10 @@ pub const VOLLEY_PAUSE: Duration = Duration::from_millis(1);
 /// Refusals of one candidate in one round after which the retries slow down: enough for a round
 /// trip of 30 ms to be tried for the whole round at full speed.
 pub const EAGER_RETRIES: u32 = 64;
+
+/// Refusals of one of many dials from fresh ports after which it is given up. Each time, its NAT chooses a port
+/// anew, and has forgotten the one that was refused.
+pub const STRAY_RETRIES: u32 = 4;
 
 /// Longest delay of a retry once they have slowed down.
 pub const SLOW_RETRY: Duration = Duration::from_millis(50);

@@ -98,7 +98,8 @@ fn release() -> impl Strategy<Value = Message> {
         .prop_map(|(ip, first, last, dials)| Spray { ip, first, last, dials });
     let candidates = prop::collection::vec(candidate(), 0..=limits::CANDIDATES);
     let relay = (prop::option::of(address()), any::<[bool; 3]>());
-    let aim = (candidates, any::<u16>(), prop::option::of(spray), relay);
+    let sockets = (any::<u16>(), any::<[u8; 2]>());
+    let aim = (candidates, sockets, prop::option::of(spray), relay);
     (who, keys, aim).prop_map(|(who, keys, aim)| {
         Message::Release(Box::new(Release {
             introduction: who.0,
@@ -112,7 +113,8 @@ fn release() -> impl Strategy<Value = Message> {
             from: keys.3,
             nat: keys.4,
             candidates: aim.0,
-            sockets: aim.1,
+            sockets: aim.1.0,
+            rows: aim.1.1,
             spray: aim.2,
             relay: aim.3.0,
             hopeful: aim.3.1[0],

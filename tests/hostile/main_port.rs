@@ -347,6 +347,7 @@ fn a_message_that_only_a_rendezvous_may_send_ends_the_session() {
             nat: Nat::default(),
             candidates: Vec::new(),
             sockets: 1,
+            rows: [1; 2],
             spray: None,
             relay: None,
             hopeful: true,

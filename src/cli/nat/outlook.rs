@@ -177,7 +177,7 @@ fn way(own: Nat, other: Nat) -> Way {
     let sides = strategy::plan(own, other, 1, 1);
     let ways = sides.iter().map(|side| match side.aim {
         Aim::Observed => Way::AtOnce,
-        Aim::Ahead(_) | Aim::Step(_) => Way::Prediction,
+        Aim::Ahead(_) | Aim::Step(..) => Way::Prediction,
         Aim::Random(..) => Way::Guessing,
     });
     ways.max().unwrap_or(Way::AtOnce)

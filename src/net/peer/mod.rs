@@ -402,7 +402,9 @@ impl PeerHost {
 
     fn drive_punch(&mut self, core: &mut Core, punch: PunchId, action: &punch::Action) {
         match *action {
-            punch::Action::Dial { conn, from, to } => self.dial(core, punch, conn, from, to),
+            punch::Action::Dial { conn, from, beside, to } => {
+                self.dial(core, punch, conn, (from, beside), to);
+            }
             punch::Action::Relay { conn, to } => self.dial_relay(core, punch, conn, to),
             punch::Action::Offer(conn) => self.offer(core, punch, conn),
             punch::Action::Claim(conn) => self.claim(core, punch, conn),

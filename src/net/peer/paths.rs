@@ -63,10 +63,11 @@ impl PeerHost {
         core: &mut Core,
         punch: PunchId,
         conn: ConnId,
-        from: Option<Port>,
+        (from, beside): (Option<Port>, u8),
         to: SocketAddr,
     ) {
-        let number = from.map_or(Some(0), |port| self.port_number(port));
+        let number =
+            from.map_or(Some(0), |port| self.port_number(port)?.checked_add(beside.into()));
         let Some(number) = number else {
             return self.machine.handle_dial_failed(punch, conn, DialError::Other, clock::now());
         };

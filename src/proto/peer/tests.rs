@@ -60,6 +60,7 @@ fn release(role: Role, introduction: u64, token: u8) -> Message {
             address: "203.0.113.1:7".parse().unwrap(),
         }],
         sockets: 1,
+        rows: [1; 2],
         spray: None,
         relay: None,
         hopeful: true,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use super::candidates::{OwnAddresses, worth_dialling};
+use super::candidates::{OwnAddresses, neighbours, worth_dialling};
 use super::conns::Target;
 use crate::limits;
 use crate::wire::message::{Candidate, CandidateKind, Release, Spray};
@@ -22,9 +22,11 @@ pub(super) fn targets(
         candidates.iter().map(|candidate| Target::new(round, release.from, *candidate)).collect();
     let room = sockets.min(limits::PUNCH_SOCKETS).saturating_sub(targets.len());
     let mut strays = Vec::new();
-    let many = usize::from(release.sockets.saturating_sub(1));
-    let aims = aims_of_many(&candidates);
-    strays.extend(aims.iter().cycle().take(many).map(|aim| Target::stray(round, None, *aim)));
+    let from = Some(release.from);
+    strays
+        .extend(neighbours(&release.candidates, own).map(|host| Target::stray(round, from, host)));
+    strays.extend(rows(release, &candidates));
+    strays.extend(many(release, &candidates));
     if let Some(spray) = release.spray {
         strays.extend(sprayed(release, spray, room, random));
     }
@@ -48,8 +50,47 @@ pub(super) fn knocks(release: &Release, held: &[Target]) -> Vec<Target> {
         .collect()
 }
 
-/// Where many sockets aim, in turn: at the predicted endpoint; else where S has seen the other side, and at
-/// that port of the other addresses of its NAT; else at a host.
+/// What the ports in a row dial behind the first one, on either side: each its counterpart, at each address
+/// where S has seen the other side.
+fn rows<'a>(
+    release: &'a Release,
+    candidates: &'a [Candidate],
+) -> impl Iterator<Item = Target> + 'a {
+    let [ours, theirs] = release.rows.map(|row| row.clamp(1, limits::PORT_ROW));
+    let seen = |it: &&Candidate| it.kind == CandidateKind::ServerReflexive;
+    let dial = move |step: u8, candidate: &Candidate| {
+        let onward = if theirs > 1 { u16::from(step) } else { 0 };
+        let port = candidate.address.port().checked_add(onward)?;
+        let address = SocketAddr::new(candidate.address.ip(), port);
+        let candidate = Candidate { address, ..*candidate };
+        let target = Target::stray(release.round, Some(release.from), candidate);
+        Some(target.stepped(if ours > 1 { step } else { 0 }))
+    };
+    (1..ours.max(theirs)).flat_map(move |step| {
+        candidates.iter().filter(seen).filter_map(move |candidate| dial(step, candidate))
+    })
+}
+
+/// The dials from many fresh ports. Where there are several predicted endpoints, each has its wave.
+fn many(release: &Release, candidates: &[Candidate]) -> Vec<Target> {
+    let many = usize::from(release.sockets.saturating_sub(1));
+    let aims = aims_of_many(candidates);
+    let dial = |aim: &Candidate| Target::stray(release.round, None, *aim);
+    match aims.first() {
+        Some(first) if first.kind == CandidateKind::Predicted => {
+            let each = many.div_ceil(aims.len());
+            let waves = aims
+                .iter()
+                .zip(0..)
+                .flat_map(|(aim, wave)| (0..each).map(move |_| dial(aim).in_wave(wave)));
+            waves.take(many).collect()
+        }
+        _ => aims.iter().cycle().take(many).map(dial).collect(),
+    }
+}
+
+/// Where many sockets aim: at the predicted endpoints; else where S has seen the other side, and at that port
+/// of the other addresses of its NAT; else at a host.
 fn aims_of_many(candidates: &[Candidate]) -> Vec<Candidate> {
     let of = |kind| {
         let found = || candidates.iter().filter(move |candidate| candidate.kind == kind);
@@ -59,8 +100,8 @@ fn aims_of_many(candidates: &[Candidate]) -> Vec<Candidate> {
     };
     let kinds = [CandidateKind::Predicted, CandidateKind::ServerReflexive, CandidateKind::Host];
     let mut aims = kinds.into_iter().map(of).find(|aims| !aims.is_empty()).unwrap_or_default();
-    // Of several predicted ports, the first is as good as any.
-    if aims.first().is_some_and(|aim| aim.kind != CandidateKind::ServerReflexive) {
+    // Of several hosts, the first is as good as any.
+    if aims.first().is_some_and(|aim| aim.kind == CandidateKind::Host) {
         aims.truncate(1);
     }
     aims
@@ -133,6 +174,7 @@ mod tests {
             nat: Nat::default(),
             candidates: vec![Candidate { kind: CandidateKind::ServerReflexive, address }],
             sockets,
+            rows: [1; 2],
             spray,
             relay: None,
             hopeful: true,
@@ -191,6 +233,45 @@ mod tests {
         let of_pool = |target: &&Target| target.candidate.address == address;
         let targets = aimed(&release, 100);
         assert_eq!((targets.len(), targets.iter().filter(of_pool).count()), (6, 3));
+    }
+
+    #[test]
+    fn ports_in_a_row_dial_their_counterparts_at_each_address() {
+        let mut release = release(1, None);
+        let kind = CandidateKind::ServerReflexive;
+        release.candidates.push(Candidate { kind, address: "203.0.113.2:7".parse().unwrap() });
+        let dials = |rows| {
+            let release = Release { rows, ..release.clone() };
+            let mut dials: Vec<_> = aimed(&release, 100)
+                .iter()
+                .map(|target| (target.beside, target.candidate.address.to_string()))
+                .collect();
+            dials.sort();
+            dials
+        };
+        let both = |from: u8, port: u16| [1, 2].map(|n| (from, format!("203.0.113.{n}:{port}")));
+        let all = |pairs: [(u8, u16); 3]| pairs.map(|(from, port)| both(from, port)).concat();
+        assert_eq!(dials([3, 3]), all([(0, 7), (1, 8), (2, 9)]));
+        assert_eq!(dials([3, 1]), all([(0, 7), (1, 7), (2, 7)]));
+        let mut expected = all([(0, 7), (0, 8), (0, 9)]);
+        expected.sort();
+        assert_eq!(dials([1, 3]), expected);
+        assert_eq!(dials([200, 1]).len(), 2 * usize::from(limits::PORT_ROW));
+        assert_eq!(dials([0, 0]).len(), 2);
+    }
+
+    #[test]
+    fn each_predicted_endpoint_has_a_wave_of_its_own() {
+        let mut release = release(7, None);
+        for port in [70, 71] {
+            let address = SocketAddr::new([203, 0, 113, 1].into(), port);
+            release.candidates.push(Candidate { kind: CandidateKind::Predicted, address });
+        }
+        let waves: Vec<_> = aimed(&release, 100)[3..]
+            .iter()
+            .map(|target| (target.wave, target.candidate.address.port()))
+            .collect();
+        assert_eq!(waves, [(0, 70), (0, 70), (0, 70), (1, 71), (1, 71), (1, 71)]);
     }
 
     #[test]

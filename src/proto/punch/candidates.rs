@@ -12,6 +12,8 @@ pub struct OwnAddresses {
     pub hosts: Vec<IpAddr>,
     /// The endpoint that S sees.
     pub observed: Option<SocketAddr>,
+    /// Further addresses of our NAT.
+    pub pool: Vec<IpAddr>,
     /// The local port that we dial from, 0 if not known.
     pub local_port: u16,
 }
@@ -34,13 +36,51 @@ pub fn worth_dialling(candidates: &[Candidate], own: &OwnAddresses) -> Vec<Candi
     chosen
 }
 
+/// Hosts that seem to be in a network of ours, though the two of us appear at different public addresses: a NAT
+/// may give each of its hosts another one, or there are two ways out. Where the addresses are alike by chance,
+/// they lead to strangers, so one dial must be enough for each.
+pub(super) fn neighbours(
+    candidates: &[Candidate],
+    own: &OwnAddresses,
+) -> impl Iterator<Item = Candidate> {
+    let near = is_near(candidates, own);
+    let listed = candidates.iter().take(limits::CANDIDATES).copied();
+    listed.filter(move |candidate| {
+        let ip = candidate.address.ip();
+        let alike = own.hosts.iter().any(|host| is_in_network_of(ip, *host));
+        let host = candidate.kind == CandidateKind::Host;
+        !near
+            && host
+            && alike
+            && is_private(ip)
+            && is_dialable(candidate, true)
+            && !own.hosts.contains(&ip)
+    })
+}
+
+/// Whether an address is in the network of a host: the first 24 bits of IPv4 say so, as home routers have it,
+/// and the first 64 of IPv6. An address of the loopback, or of one link, says nothing.
+fn is_in_network_of(ip: IpAddr, host: IpAddr) -> bool {
+    match (ip, host) {
+        (IpAddr::V4(ip), IpAddr::V4(host)) => {
+            !ip.is_loopback() && !ip.is_link_local() && ip.octets()[..3] == host.octets()[..3]
+        }
+        (IpAddr::V6(ip), IpAddr::V6(host)) => {
+            ip.is_unique_local() && ip.segments()[..4] == host.segments()[..4]
+        }
+        _ => false,
+    }
+}
+
 fn is_near(candidates: &[Candidate], own: &OwnAddresses) -> bool {
     candidates
         .iter()
         .filter(|candidate| candidate.kind == CandidateKind::ServerReflexive)
         .any(|candidate| {
             let ip = candidate.address.ip();
-            is_private(ip) || own.observed.is_some_and(|observed| observed.ip() == ip)
+            is_private(ip)
+                || own.observed.is_some_and(|observed| observed.ip() == ip)
+                || own.pool.contains(&ip)
         })
         // Where nothing is translated, S sees a host address and lists it as that alone.
         || own.observed.is_some_and(|observed| is_private(observed.ip()))
@@ -88,6 +128,7 @@ mod tests {
         OwnAddresses {
             hosts: vec!["192.168.1.2".parse().unwrap()],
             observed: Some(observed.parse().unwrap()),
+            pool: Vec::new(),
             local_port: 1000,
         }
     }
@@ -107,6 +148,33 @@ mod tests {
             addresses(&candidates, &own("203.0.113.7:9")),
             ["192.168.1.3:2000", "203.0.113.7:2000"]
         );
+    }
+
+    #[test]
+    fn one_nat_that_shows_us_at_different_addresses_is_one_network() {
+        let candidates = [
+            candidate(CandidateKind::ServerReflexive, "203.0.113.7:2000"),
+            candidate(CandidateKind::Host, "192.168.7.3:2000"),
+        ];
+        let mut own = own("203.0.113.8:9");
+        assert_eq!(addresses(&candidates, &own), ["203.0.113.7:2000"]);
+        own.pool = vec!["203.0.113.7".parse().unwrap()];
+        assert_eq!(addresses(&candidates, &own).len(), 2);
+    }
+
+    #[test]
+    fn a_host_that_seems_to_be_in_our_network_is_a_neighbour_unless_it_is_near_anyway() {
+        let found = |host: &str, observed: &str| {
+            let candidates = [
+                candidate(CandidateKind::ServerReflexive, "203.0.113.7:2000"),
+                candidate(CandidateKind::Host, host),
+            ];
+            neighbours(&candidates, &own(observed)).count()
+        };
+        assert_eq!(found("192.168.1.3:2000", "198.51.100.1:9"), 1);
+        assert_eq!(found("192.168.2.3:2000", "198.51.100.1:9"), 0, "another network");
+        assert_eq!(found("192.168.1.3:2000", "203.0.113.7:9"), 0, "it is near");
+        assert_eq!(found("192.168.1.2:2000", "198.51.100.1:9"), 0, "we have that address");
     }
 
     #[test]

@@ -14,11 +14,15 @@ pub(super) struct Target {
     pub(super) round: u8,
     /// None for a fresh port that nobody else knows of.
     pub(super) from: Option<Port>,
+    /// From so many ports after that one.
+    pub(super) beside: u8,
     pub(super) candidate: Candidate,
     pub(super) attempts: u32,
     pub(super) end: DialEnd,
-    /// One of many: it is dialled once.
+    /// One of many: it is dialled once, or a few times where a fresh port is another draw each time.
     pub(super) stray: bool,
+    /// Dials of a later wave are made if those before it have not been enough.
+    pub(super) wave: u8,
     refusals: u32,
     given_up: bool,
 }
@@ -28,7 +32,9 @@ impl Target {
         Self {
             round,
             from: Some(from),
+            beside: 0,
             stray: false,
+            wave: 0,
             candidate,
             attempts: 0,
             end: DialEnd::Pending,
@@ -41,6 +47,14 @@ impl Target {
     pub(super) fn stray(round: u8, from: Option<Port>, candidate: Candidate) -> Self {
         let port = from.unwrap_or(Port::Main);
         Self { from, stray: true, ..Self::new(round, port, candidate) }
+    }
+
+    pub(super) fn stepped(self, beside: u8) -> Self {
+        Self { beside, ..self }
+    }
+
+    pub(super) fn in_wave(self, wave: u8) -> Self {
+        Self { wave, ..self }
     }
 
     pub(super) fn is_given_up(&self) -> bool {
@@ -63,7 +77,8 @@ impl Target {
             | DialError::Other => None,
         };
         self.end = error.into();
-        let delay = delay.filter(|_| !self.stray);
+        let refused = matches!(error, DialError::Refused | DialError::Unreachable);
+        let delay = delay.filter(|_| !self.stray || (refused && self.draws_again()));
         self.given_up = delay.is_none();
         delay
     }
@@ -85,6 +100,13 @@ impl Target {
             PathError::Stranger => DialEnd::Stranger,
         };
         delay
+    }
+
+    /// Whether another dial would be another chance: from another port, to where the other side is seen.
+    fn draws_again(&self) -> bool {
+        self.from.is_none()
+            && self.candidate.kind != CandidateKind::Predicted
+            && self.refusals <= limits::STRAY_RETRIES
     }
 
     /// An RST that answers our SYN deletes our own NAT's entry, so the hole is open only while a SYN

@@ -18,6 +18,7 @@
 mod aim;
 pub mod candidates;
 mod conns;
+mod dials;
 mod end;
 mod relay;
 pub mod report;
@@ -55,6 +56,8 @@ pub enum Action {
         conn: ConnId,
         /// From which local port; none for a fresh one.
         from: Option<Port>,
+        /// From so many ports after that one.
+        beside: u8,
         /// Where to.
         to: SocketAddr,
     },
@@ -461,67 +464,6 @@ impl Punch {
     }
 
     // ---- a round ----
-
-    fn start(&mut self, now: Instant) {
-        for target in std::mem::take(&mut self.held) {
-            self.waiting.push_back(self.targets.len() as u32);
-            self.targets.push(target);
-        }
-        self.dial_next(now);
-        self.end_round_if_hopeless(now);
-    }
-
-    /// We let the other side's SYN come first, and our own NAT lets in whom we have written to: but not
-    /// from where the SYN will come, or it would be taken for one that crosses ours.
-    fn knock(&mut self, release: &Release) {
-        for target in aim::knocks(release, &self.held) {
-            let index = self.targets.len() as u32;
-            self.targets.push(target);
-            self.dial(index);
-        }
-    }
-
-    /// Guesses of an earlier round are not worth their descriptors any more. Every other dial lives on.
-    fn close_strays(&mut self) {
-        self.waiting.clear();
-        let targets = &self.targets;
-        let actions = &mut self.actions;
-        self.conns.retain(|index, conn| {
-            let stray = conn.target().is_some_and(|target| targets[target as usize].stray);
-            let close = stray && !conn.is_established();
-            if close {
-                actions.push_back(Action::Close(ConnId(index as u32)));
-            }
-            !close
-        });
-    }
-
-    /// Dials a volley of those that wait.
-    fn dial_next(&mut self, now: Instant) {
-        for _ in 0..limits::VOLLEY_DIALS {
-            let Some(index) = self.waiting.pop_front() else { return };
-            self.dial(index);
-        }
-        if !self.waiting.is_empty() {
-            self.timers.set(now + limits::VOLLEY_PAUSE, Due::Volley);
-        }
-    }
-
-    fn dial(&mut self, index: u32) {
-        if self.is_ended() {
-            return;
-        }
-        let target = &mut self.targets[index as usize];
-        // A target of an earlier round keeps the dial that it has, and gets no new ones.
-        if target.round != self.round {
-            return;
-        }
-        target.attempts += 1;
-        target.end = DialEnd::Pending;
-        let (from, to) = (target.from, target.candidate.address);
-        let conn = ConnId(self.conns.insert(Conn::dialling(index, target.round)) as u32);
-        self.actions.push_back(Action::Dial { conn, from, to });
-    }
 
     fn prove(&mut self, conn: ConnId, now: Instant) {
         if self.is_ended() {

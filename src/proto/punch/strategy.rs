@@ -7,8 +7,8 @@
 //! predictable  |              main ports,    dial 16 ports ahead   birthday inside     birthday
 //!              |              fresh holes    of the other's        the block
 //!              |                             probes, birthday
-//! sequential   |                             48 sockets each at    896 sockets at one  —
-//!              |                             one port ahead        port, 512 dials
+//! sequential   |                             48 sockets each at    896 sockets each at  —
+//!              |                             one port ahead        two ports, 512 dials
 //! block        |                                                   birthday inside     —
 //!              |                                                   both blocks
 //! random       |                                                                       —
@@ -21,10 +21,14 @@
 //! nothing can be aimed at. The candidates are dialled all the same, since what a NAT showed may be
 //! wrong, and the relay doesn't wait.
 //!
+//! Where a NAT takes any of several addresses for each mapping, and keeps the port, 16 ports in a row take the
+//! place of the one: each dials, and is dialled at, all addresses.
+//!
 //! A **rung** is one line of attack. The first round tries the first rung, unless a later one is known to
 //! have worked between these two networks; each further round tries the next. What comes behind a comma in
 //! the table is the second rung. Where a pair has no further rung, the last is tried again from fresh ports.
 
+use crate::limits;
 use crate::wire::message::{Allocation, Filtering, Mapping, Nat, Pooling, Refusal};
 
 /// Sequential NATs: ports dialled ahead of the last that was seen. With 20 foreign connections a second
@@ -62,14 +66,25 @@ pub const BLOCK_VOLLEY: u16 = 2048;
 /// the NAT no port to choose.
 pub const BLOCK_CROWD: u16 = 896;
 
+/// Coming ports that are crowded at, one after the other: 98 %. Most NATs can use a port towards several
+/// destinations; the block of one that can't is full after the first.
+pub const CROWDS: u16 = 2;
+
 /// A NAT that chooses among its addresses for each dial: as many sockets again on the other side as it may
 /// have addresses, so that one of them is met.
 const POOL_FACTOR: u16 = 4;
 
+/// A sequential NAT and one that chooses among four addresses: ports that are dialled ahead, and sockets, of which
+/// one in four is met. All miss once in 10,000 attempts.
+const POOL_AHEAD: u16 = 32;
+
 /// Where one side dials many ports and its NAT answers a SYN that comes too early with an RST or an ICMP
-/// error, which would undo the other's dial: half the time that 2,048 dials take. With that start, each
-/// SYN is expected where it arrives, if the peers are no nearer than this.
-pub const SPRAY_LEAD_MS: u16 = 16;
+/// error, which would undo the other's dial: half the time that its dials take, 16 ms for 2,048. With that
+/// start, each SYN is expected where it arrives, if the peers are no nearer than this.
+fn spray_lead_ms(dials: u16) -> u16 {
+    let volleys = usize::from(dials).div_ceil(limits::VOLLEY_DIALS);
+    (volleys as u128 * limits::VOLLEY_PAUSE.as_millis() / 2) as u16
+}
 
 /// The ports that a NAT hands out when nothing else is known: all but the well-known ones.
 pub const ALL_PORTS: PortRange = PortRange { first: 1024, last: u16::MAX };
@@ -90,6 +105,8 @@ pub struct SidePlan {
     pub port: PortPlan,
     /// Local ports that dial; the first is the one that S knows.
     pub sockets: u16,
+    /// Local ports in a row that dial the candidates, each its counterpart.
+    pub row: u8,
     /// Where to aim beside the other's candidates.
     pub aim: Aim,
     /// Begin so many milliseconds after the other side.
@@ -136,8 +153,8 @@ pub enum Aim {
     Observed,
     /// So many ports that follow the last one seen.
     Ahead(u16),
-    /// The one port that is so many steps after the last one seen.
-    Step(u16),
+    /// From the port that is so many steps after the last one seen, so many ports.
+    Step(u16, u16),
     /// So many random ports of a range; each of them once before any a second time.
     Random(u16, PortRange),
 }
@@ -145,7 +162,7 @@ pub enum Aim {
 impl Aim {
     /// Whether it needs to see what the other side's NAT hands out.
     fn predicts(self) -> bool {
-        matches!(self, Self::Ahead(_) | Self::Step(_))
+        matches!(self, Self::Ahead(_) | Self::Step(..))
     }
 }
 
@@ -163,9 +180,11 @@ pub fn plan(controller: Nat, controlled: Nat, round: u8, rung: u8) -> RoundPlan 
         Kind::Predictable if round > 1 => PortPlan::Fresh,
         _ => PortPlan::Main,
     };
+    let is_plain = [one, other].iter().all(|shot| shot.sockets == 1 && shot.aim == Aim::Observed);
     let complete = |side: &Side, shot: Shot, aimed_at: Aim| SidePlan {
         port: port(side, aimed_at),
         sockets: shot.sockets,
+        row: if is_plain && side.pooled && side.keeps_port { limits::PORT_ROW } else { 1 },
         aim: shot.aim,
         lag_ms: shot.lag_ms,
         yields: shot.yields,
@@ -254,27 +273,28 @@ fn pair(one: &Side, other: &Side, rung: u8) -> Option<[Shot; 2]> {
     use Kind::{Block, Predictable, Random, Sequential};
     Some(match (one.kind, other.kind) {
         (Predictable, Sequential { busy }) if rung == 1 => {
-            let ahead = AHEAD.saturating_add(busy / 2).min(AHEAD_MOST);
-            let sockets = if one.pooled { POOL_FACTOR * POOL_FACTOR } else { 1 };
+            let (first, sockets) = if one.pooled { (POOL_AHEAD, POOL_AHEAD) } else { (AHEAD, 1) };
+            let ahead = first.saturating_add(busy / 2).min(AHEAD_MOST);
             [Shot::at(Aim::Ahead(ahead)), Shot::many(sockets)]
         }
         // It may count for each destination by itself, so that what was seen says nothing.
         (Predictable, Random | Sequential { .. }) => {
             let sockets = BIRTHDAY_SOCKETS * if one.pooled { POOL_FACTOR } else { 1 };
-            led([Shot::at(Aim::Random(BIRTHDAY_DIALS, ALL_PORTS)), Shot::many(sockets)], one, other)
+            let spray = Shot::at(Aim::Random(BIRTHDAY_DIALS, ALL_PORTS));
+            led([spray, Shot::many(sockets)], (one, other), rung)
         }
         (Predictable, Block(range)) => {
             let shots = [Shot::at(Aim::Random(BLOCK_DIALS, range)), Shot::many(BLOCK_SOCKETS)];
-            led(shots, one, other)
+            led(shots, (one, other), rung)
         }
         (Sequential { .. }, Sequential { .. }) => {
-            [Shot { aim: Aim::Step(VOLLEY / 2), ..Shot::many(VOLLEY) }; 2]
+            [Shot { aim: Aim::Step(VOLLEY / 2, 1), ..Shot::many(VOLLEY) }; 2]
         }
         (Sequential { .. }, Block(range)) => {
             let middle = BLOCK_DIALS / 2;
             [
                 Shot::at(Aim::Random(BLOCK_DIALS, range)),
-                Shot { aim: Aim::Step(middle), ..Shot::many(BLOCK_CROWD) },
+                Shot { aim: Aim::Step(middle, CROWDS), ..Shot::many(CROWDS * BLOCK_CROWD) },
             ]
         }
         (Block(one), Block(other)) => {
@@ -285,10 +305,11 @@ fn pair(one: &Side, other: &Side, rung: u8) -> Option<[Shot; 2]> {
     })
 }
 
-/// The side with many sockets is through at once; the other, which sprays, takes its time.
-fn led([spray, mut crowd]: [Shot; 2], sprays: &Side, other: &Side) -> [Shot; 2] {
-    if sprays.refuses || other.refuses {
-        crowd.lag_ms = SPRAY_LEAD_MS;
+/// The side with many sockets is through at once; the other, which sprays, takes its time. On every other rung
+/// the lead is shorter: it may have been too long for the way between them, or the spray smaller than was asked for.
+fn led([spray, mut crowd]: [Shot; 2], (sprays, other): (&Side, &Side), rung: u8) -> [Shot; 2] {
+    if let (Aim::Random(dials, _), true) = (spray.aim, sprays.refuses || other.refuses) {
+        crowd.lag_ms = spray_lead_ms(dials) / if rung % 2 == 1 { 1 } else { 4 };
     }
     [spray, crowd]
 }
@@ -297,8 +318,10 @@ fn led([spray, mut crowd]: [Shot; 2], sprays: &Side, other: &Side) -> [Shot; 2] 
 struct Side {
     kind: Kind,
     lets_in: bool,
-    /// It has several addresses, and any of them may be the next.
+    /// It has several addresses, and any of them may be the next, even from the same port.
     pooled: bool,
+    /// Its ports are the local ones.
+    keeps_port: bool,
     /// A SYN that is not let in may draw an answer, which undoes the dial.
     refuses: bool,
 }
@@ -320,12 +343,15 @@ impl Side {
             (false, Allocation::Block { first, last }) => Kind::Block(PortRange { first, last }),
             (false, Allocation::Random | Allocation::Unknown) => Kind::Random,
         };
+        // Even where the mapping seems to be shared: four looks show the same one of four addresses once in
+        // 64 times.
         let pooled = nat.pooling == Pooling::Arbitrary;
         let weak = matches!(nat.filtering, EndpointIndependent | AddressDependent);
         Self {
             kind,
             lets_in: weak && !pooled && kind == Kind::Predictable,
             pooled,
+            keeps_port: nat.allocation == Allocation::Preserving,
             refuses: nat.refusal != Refusal::Silence,
         }
     }
@@ -430,9 +456,24 @@ mod tests {
     #[test]
     fn whose_nat_answers_too_early_a_syn_gets_a_lead_for_its_spray() {
         let silent = Nat { refusal: Refusal::Silence, ..RANDOM };
-        assert_eq!(first(EASY, RANDOM).map(|side| side.lag_ms), [0, SPRAY_LEAD_MS], "unknown");
-        assert_eq!(first(RANDOM, SILENT).map(|side| side.lag_ms), [SPRAY_LEAD_MS, 0]);
+        assert_eq!(first(EASY, RANDOM).map(|side| side.lag_ms), [0, 16], "unknown");
+        assert_eq!(first(RANDOM, SILENT).map(|side| side.lag_ms), [16, 0]);
         assert_eq!(first(SILENT, silent).map(|side| side.lag_ms), [0, 0]);
+        assert_eq!(first(EASY, BLOCK).map(|side| side.lag_ms), [0, 4], "a spray of 512");
+        assert_eq!(plan(EASY, RANDOM, 2, 2).map(|side| side.lag_ms), [0, 4], "it may be too long");
+    }
+
+    #[test]
+    fn a_nat_with_any_of_several_addresses_has_a_row_of_ports() {
+        let rows = |one, other| first(one, other).map(|side| side.row);
+        assert_eq!(rows(POOL, POOL), [limits::PORT_ROW; 2]);
+        assert_eq!(rows(OPEN, POOL), [1, limits::PORT_ROW], "who lets in must know whom");
+        assert_eq!(rows(POOL, EASY), [limits::PORT_ROW, 1]);
+        assert_eq!(rows(POOL, RANDOM), [1, 1]);
+        let elsewhere = Nat { pooling: Pooling::Arbitrary, ..EASY };
+        assert_eq!(rows(elsewhere, EASY), [1, 1], "the port is another one");
+        let [ahead, sequential] = first(POOL, SEQUENTIAL);
+        assert_eq!((ahead.aim, sequential.sockets), (Aim::Ahead(POOL_AHEAD), POOL_AHEAD));
     }
 
     #[test]
@@ -440,7 +481,7 @@ mod tests {
         let [sequential, block] = first(SEQUENTIAL, BLOCK);
         assert_eq!(sequential.port, PortPlan::Predicted);
         assert!(matches!(sequential.aim, Aim::Random(BLOCK_DIALS, _)));
-        assert_eq!((block.sockets, block.aim), (BLOCK_CROWD, Aim::Step(BLOCK_DIALS / 2)));
+        assert_eq!((block.sockets, block.aim), (1792, Aim::Step(BLOCK_DIALS / 2, CROWDS)));
         assert_eq!(block.port, PortPlan::Main);
     }
 

@@ -48,6 +48,7 @@ fn release(round: u8, candidates: &[&str]) -> Release {
             .map(|text| Candidate { kind: CandidateKind::ServerReflexive, address: address(text) })
             .collect(),
         sockets: 1,
+        rows: [1; 2],
         spray: None,
         relay: None,
         hopeful: true,
@@ -457,6 +458,50 @@ fn a_birthday_is_paced_and_stopped_by_the_first_proof() {
     let round = &bench.punch.report().rounds[0];
     assert_eq!(round.strays as usize, 2 * limits::VOLLEY_DIALS - 1);
     assert_eq!(round.dials.len(), 2, "the candidate and the winner");
+}
+
+#[test]
+fn one_of_many_from_fresh_ports_draws_again_when_it_is_refused_and_a_guessed_port_does_not() {
+    let spray = Spray { ip: "203.0.113.1".parse().unwrap(), first: 2000, last: 2999, dials: 1 };
+    for (release, redials) in [
+        (Release { sockets: 2, ..release(1, ONE) }, limits::STRAY_RETRIES),
+        (Release { spray: Some(spray), ..release(1, ONE) }, 0),
+    ] {
+        let mut bench = bench(Role::Controller);
+        let mut last = dials(&bench.release(&release))[1].0;
+        let mut made = 0;
+        loop {
+            bench.fail(last, DialError::Refused);
+            let Some((next, _)) = dials(&bench.pass(limits::RETRY_JITTER)).first().copied() else {
+                break;
+            };
+            (last, made) = (next, made + 1);
+        }
+        assert_eq!(made, redials);
+    }
+}
+
+#[test]
+fn a_second_crowd_goes_out_only_if_the_first_was_not_enough() {
+    let crowd = || {
+        let mut crowd = Release { sockets: 11, ..release(1, TWO) };
+        crowd.candidates.iter_mut().for_each(|it| it.kind = CandidateKind::Predicted);
+        crowd
+    };
+    let mut bench = bench(Role::Controller);
+    let first = dials(&bench.release(&crowd()));
+    let at = |dials: &[(ConnId, SocketAddr)], text| {
+        dials.iter().filter(|(_, to)| *to == address(text)).count()
+    };
+    assert_eq!((at(&first, TWO[0]), at(&first, TWO[1])), (1 + 5, 1));
+    let second = dials(&bench.pass(limits::WAVE_PAUSE));
+    assert_eq!((second.len(), at(&second, TWO[1])), (5, 5));
+
+    let mut bench = self::bench(Role::Controller);
+    let lucky = dials(&bench.release(&crowd()))[3].0;
+    bench.establish(lucky, TWO[0]);
+    assert!(bench.punch.handle_proved(lucky, bench.now));
+    assert!(dials(&bench.pass(limits::WAVE_PAUSE)).is_empty());
 }
 
 #[test]

@@ -46,6 +46,10 @@ pub(super) fn compose(
         nat: peer.nat,
         candidates: aimed(peer, introduction.side(other(role)), plan.aim),
         sockets: plan.sockets,
+        rows: match role {
+            Role::Controller => [controller_plan.row, controlled_plan.row],
+            Role::Controlled => [controlled_plan.row, controller_plan.row],
+        },
         spray: spray(peer, introduction.side(other(role)), plan.aim),
         relay,
         hopeful: is_hopeful(me.nat_for(introduction.round), peer.nat_for(introduction.round)),
@@ -60,7 +64,7 @@ fn aimed(peer: &Session, side: &Side, aim: Aim) -> Vec<Candidate> {
     let steps = match aim {
         Aim::Observed | Aim::Random(..) => return found,
         Aim::Ahead(count) => 1..=count.min(AHEAD),
-        Aim::Step(step) => step..=step,
+        Aim::Step(step, count) => step..=step.saturating_add(count - 1),
     };
     let (Some(last), Allocation::Sequential { delta, .. }) =
         (side.last_mapped(), peer.nat.allocation)
@@ -135,10 +139,11 @@ fn candidates(session: &Session, source: Source) -> Vec<Candidate> {
     let observed = [Some(reflexive), too].into_iter().flatten();
     let observed = observed.map(|address| (CandidateKind::ServerReflexive, address));
     let mapped = mapped.iter().map(|address| (CandidateKind::PortMapped, *address));
-    let pool = session
-        .pool()
-        .iter()
-        .map(|ip| (CandidateKind::ServerReflexive, SocketAddr::new(*ip, reflexive.port())));
+    // A hole may have got another address of the NAT than the main connection.
+    let main = session.pool().first().map(|_| session.observed.ip());
+    let pool = main.iter().chain(session.pool());
+    let pool =
+        pool.map(|ip| (CandidateKind::ServerReflexive, SocketAddr::new(*ip, reflexive.port())));
     let mut found: Vec<Candidate> = Vec::new();
     for (kind, address) in hosts.chain(observed).chain(mapped).chain(pool) {
         let known = found.iter().any(|candidate| candidate.address == address);
@@ -168,7 +173,7 @@ fn is_without_meaning_elsewhere(ip: IpAddr) -> bool {
 }
 
 const _: () = assert!(
-    limits::HOST_ADDRESSES + 2 + limits::MAPPED_ENDPOINTS + limits::POOL_ADDRESSES
+    limits::HOST_ADDRESSES + 3 + limits::MAPPED_ENDPOINTS + limits::POOL_ADDRESSES
         <= limits::CANDIDATES
 );
 

@@ -272,6 +272,7 @@ impl Release {
             out.put_address(candidate.address);
         });
         out.put_u16(self.sockets);
+        out.put(&self.rows);
         out.put_bool(self.spray.is_some());
         if let Some(spray) = self.spray {
             out.put_ip(spray.ip);
@@ -310,6 +311,7 @@ impl Release {
                 .flatten()
                 .collect(),
             sockets: r.u16("sockets")?,
+            rows: r.array("rows")?,
             spray: match r.bool("spray")? {
                 true => Some(Spray {
                     ip: r.ip("spray")?,
@@ -319,10 +321,7 @@ impl Release {
                 }),
                 false => None,
             },
-            relay: match r.bool("relay")? {
-                true => Some(r.address("relay")?),
-                false => None,
-            },
+            relay: r.bool("relay")?.then(|| r.address("relay")).transpose()?,
             hopeful: r.bool("hopeful")?,
             brief: r.bool("brief")?,
             yields: r.bool("yields")?,

@@ -133,6 +133,9 @@ pub struct Release {
     pub candidates: Vec<Candidate>,
     /// Local ports that dial the candidates: this many, `from` and fresh ones beside it.
     pub sockets: u16,
+    /// Local ports in a row that dial the candidates, `from` being the first; and how many of the other side's
+    /// do, each candidate's port being the first. Each dials its counterpart, or the one that there is.
+    pub rows: [u8; 2],
     /// Further ports to dial, chosen at random.
     pub spray: Option<Spray>,
     /// The hole endpoint of S at which a relay may be joined ([`super::stun::Join`]), if S relays. An

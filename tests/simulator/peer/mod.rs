@@ -277,7 +277,9 @@ impl PeerDriver {
 
     fn drive_punch(&mut self, tcp: &mut Tcp, punch: PunchId, action: &punch::Action, now: Now) {
         match *action {
-            punch::Action::Dial { conn, from, to } => self.dial(tcp, punch, conn, from, to, now),
+            punch::Action::Dial { conn, from, beside, to } => {
+                self.dial(tcp, punch, conn, (from, beside), to, now);
+            }
             punch::Action::Relay { conn, to } => self.dial_relay(tcp, punch, conn, to, now),
             punch::Action::Offer(conn) => self.offer(tcp, punch, conn, now),
             punch::Action::Claim(conn) => self.claim(tcp, punch, conn, now),

@@ -59,11 +59,12 @@ impl PeerDriver {
         tcp: &mut Tcp,
         punch: PunchId,
         conn: ConnId,
-        from: Option<Port>,
+        (from, beside): (Option<Port>, u8),
         to: SocketAddr,
         now: Now,
     ) {
-        let number = from.map_or(Some(0), |port| self.port_number(port));
+        let number =
+            from.map_or(Some(0), |port| self.port_number(port)?.checked_add(beside.into()));
         let dialled = match (number, Endpoint::of(to)) {
             (None, _) => Err(DialError::Other),
             (_, None) => Err(DialError::NoRoute),

@@ -365,6 +365,7 @@ impl Peer {
         let own = OwnAddresses {
             hosts: self.main.hosts.clone(),
             observed: self.main.observed,
+            pool: self.pool.clone(),
             local_port: self.main.local_port,
         };
         let sockets = self.config.sockets / self.punches.len().max(1);
