@@ -41,6 +41,7 @@ mod behaviour;
 mod birthday;
 mod checks;
 mod classify;
+mod compared;
 mod direct_way;
 mod faults;
 mod forward;
@@ -50,5 +51,7 @@ mod pairs;
 mod portmap;
 mod presets;
 mod relayed;
+#[path = "../simulator/scenarios.rs"]
+mod scenarios;
 mod ssh;
 mod timing;

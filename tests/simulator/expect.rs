@@ -1,7 +1,7 @@
 //! What the theory says of a story in which nothing goes wrong. The lab's theory says what is possible; here
 //! is added what is certain.
 
-use crate::nat::{Allocation, Crossing, Filtering, Mapping, Nat, Pool, Refusal};
+use crate::nat::{Allocation, Filtering, Mapping, Nat, Pool, Refusal};
 use crate::site::Layout;
 use crate::story::Story;
 use crate::theory::{self, Prospect};
@@ -16,8 +16,6 @@ pub(crate) enum Expect {
     Rarely,
     /// Never direct.
     Never,
-    /// Possible, and not tried yet: what is missing.
-    Gap(&'static str),
     /// No claim is made.
     Anything,
 }
@@ -26,12 +24,7 @@ pub(crate) fn of(story: &Story) -> Expect {
     match story.layout {
         Layout::Apart([a, b]) => apart(&a, &b),
         // They see each other without any router.
-        Layout::OneLan(nat) => match nat.pool {
-            Pool::One => Expect::Direct,
-            Pool::Paired(_) | Pool::Arbitrary(_) => {
-                Expect::Gap("one LAN whose hosts appear at several public addresses")
-            }
-        },
+        Layout::OneLan(_) => Expect::Direct,
         Layout::OneCarrier { carrier, .. } => match hairpin_opens(&carrier) {
             true if story.habits.hairpin || carrier.hairpin => Expect::Direct,
             _ => Expect::Never,
@@ -46,33 +39,18 @@ fn hairpin_opens(carrier: &Nat) -> bool {
     !resets || carrier.filtering != Filtering::AddressAndPortDependent
 }
 
-/// What the theory calls possible, and no round is planned for. To be shortened: what comes to be direct is a
-/// fault here, too.
-fn gap(a: &Nat, b: &Nat) -> Option<&'static str> {
-    let spreads = |nat: &Nat| matches!(nat.pool, Pool::Arbitrary(_));
-    let breaks = |nat: &Nat| nat.chain().any(|nat| nat.crossing != Crossing::LetIn);
-    if spreads(a) && spreads(b) {
-        Some("any of several addresses on both sides: which two will meet is luck")
-    } else if breaks(a) && breaks(b) {
-        Some("both break simultaneous open, and one would let the other in")
-    } else {
-        None
-    }
-}
-
 fn apart(a: &Nat, b: &Nat) -> Expect {
     // The lab's theory is for NATs that there are.
     let made_up = Nat::named(a.name).is_none() || Nat::named(b.name).is_none();
-    match (theory::prospect(a, b), gap(a, b)) {
+    match theory::prospect(a, b) {
         _ if made_up => match is_known(a) && is_known(b) && theory::is_possible(a, b) {
-            true if gap(a, b).is_none() => Expect::Direct,
-            _ => Expect::Anything,
+            true => Expect::Direct,
+            false => Expect::Anything,
         },
-        (Prospect::Sure | Prospect::Likely, Some(gap)) => Expect::Gap(gap),
-        (Prospect::Sure, None) => Expect::Direct,
-        (Prospect::Likely, None) => Expect::Mostly,
-        (Prospect::Unlikely, _) => Expect::Rarely,
-        (Prospect::Never, _) => Expect::Never,
+        Prospect::Sure => Expect::Direct,
+        Prospect::Likely => Expect::Mostly,
+        Prospect::Unlikely => Expect::Rarely,
+        Prospect::Never => Expect::Never,
     }
 }
 

@@ -1,12 +1,14 @@
 //! What must hold at the end of each story, whatever happened in it.
 
 use gimlet::proto::punch::{Outcome, Preference};
-use gimlet::wire::message::Role;
+use gimlet::wire::message::{Filtering, Refusal, Role};
 
 use crate::expect::Expect;
+use crate::nat::{self, Nat};
 use crate::peer::Ended;
 use crate::play::{Ending, LONGEST_PUNCH, Play, ending};
-use crate::site::key;
+use crate::site::{Layout, key};
+use crate::world::App;
 
 pub(crate) fn check(play: &mut Play<'_>) {
     let mut faults = Vec::new();
@@ -19,6 +21,9 @@ pub(crate) fn check(play: &mut Play<'_>) {
     if play.is_calm() {
         both_sides_agree(play, &mut faults);
         theory_holds(play, &mut faults);
+        for who in 0..2 {
+            filters_are_known(play, who, &mut faults);
+        }
     }
     play.faults.append(&mut faults);
 }
@@ -110,6 +115,46 @@ fn both_sides_agree(play: &Play<'_>, faults: &mut Vec<String>) {
             let b = b.map(|b| &b.report.outcome);
             faults.push(format!("A says {:?}, B says {b:?}", a.report.outcome));
         }
+    }
+}
+
+/// What S's dials back have shown is what the NATs do. Of several, the strictest counts; what keeps a SYN out
+/// answers it.
+fn filters_are_known(play: &Play<'_>, who: usize, faults: &mut Vec<String>) {
+    let App::Peer(peer) = &play.world.hosts[who + 1].app else { return };
+    let found = peer.machine.nat();
+    let nats: Vec<Nat> = match play.story.layout {
+        Layout::Apart(nats) => nats[who].chain().copied().collect(),
+        Layout::OneLan(nat) => nat.chain().copied().collect(),
+        Layout::OneCarrier { homes, carrier } => vec![homes[who], carrier],
+    };
+    let strictness = |nat: &Nat| match nat.filtering {
+        nat::Filtering::None | nat::Filtering::EndpointIndependent => {
+            Filtering::EndpointIndependent
+        }
+        nat::Filtering::AddressDependent => Filtering::AddressDependent,
+        nat::Filtering::AddressAndPortDependent => Filtering::AddressAndPortDependent,
+    };
+    let filtering = nats.iter().map(strictness).max_by_key(|it| *it as u8).unwrap_or_default();
+    let answer = |nat: &Nat| match nat.refusal {
+        nat::Refusal::Silence | nat::Refusal::LateIcmp => Refusal::Silence,
+        nat::Refusal::Rst | nat::Refusal::OwnRst => Refusal::Rst,
+        nat::Refusal::Icmp(_) => Refusal::Icmp,
+    };
+    let refusal = match nats.as_slice() {
+        _ if filtering == Filtering::EndpointIndependent => Some(Refusal::Unknown),
+        [nat] => Some(answer(nat)),
+        // The first whose filter is in the way answers: that is for the lab to say.
+        _ => None,
+    };
+    // A guess may have taken all the ports of a made-up NAT: then there is no hole to look from.
+    let starved = found.filtering == Filtering::Unknown && play.story.expect == Expect::Anything;
+    let seen = found.filtering == filtering && refusal.is_none_or(|it| it == found.refusal);
+    let fits = seen || starved;
+    if !fits {
+        let found = (found.filtering, found.refusal);
+        let name = ["A", "B"][who];
+        faults.push(format!("{name} has found {found:?}, and it is {filtering:?}, {refusal:?}"));
     }
 }
 

@@ -29,8 +29,8 @@
 //! same story only as long as `story` draws the same numbers, and machines the same chances.
 //!
 //! What is simplified: IPv4 alone. Between peers, the Noise handshake is a frame that says who vouches
-//! for what ([`packet::Proof`]). TCP has no windows and no TIME_WAIT, and a frame is one segment. Whether
-//! `net` drives the machines as the simulator does is for other tests to say.
+//! for what ([`packet::Proof`]). TCP has no windows and no TIME_WAIT, and a frame is one segment. No
+//! peer tests hairpinning. Whether `net` drives the machines as the simulator does is for other tests to say.
 
 #[allow(dead_code, reason = "the lab asks more of it")]
 #[path = "../lab/nat/mod.rs"]
@@ -39,6 +39,7 @@ mod nat;
 mod theory;
 
 mod agreed;
+mod compared;
 mod expect;
 mod invariants;
 mod packet;
@@ -48,6 +49,7 @@ mod plain;
 mod play;
 mod rendezvous;
 mod router;
+mod scenarios;
 mod site;
 mod story;
 mod stranger;

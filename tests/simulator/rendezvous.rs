@@ -1,5 +1,7 @@
 //! Drives the rendezvous machine with simulated sockets, as `net::rendezvous` does with real ones.
 
+mod dial_back;
+
 use std::time::{Duration, Instant};
 
 use gimlet::identity::PublicKey;
@@ -9,10 +11,11 @@ use gimlet::proto::rendezvous::{
     SessionId,
 };
 use gimlet::proto::timers::Timers;
-use gimlet::wire::message::{DialBackEnd, Login, Message};
+use gimlet::wire::message::{Login, Message};
 use gimlet::wire::refusal::RelayRefusal;
 use gimlet::wire::stun::{self, Transaction};
 
+use self::dial_back::DialBack;
 use crate::packet::{Endpoint, FastMap, Frame};
 use crate::tcp::{Event, SockId, Tcp};
 use crate::topology::S_V4;
@@ -41,6 +44,11 @@ enum Link {
     Hole {
         idle_at: Instant,
     },
+    /// S dials, to see what a peer's NAT lets in.
+    DialBack {
+        session: SessionId,
+        place: usize,
+    },
     RelayWaiting(Transaction),
     RelayPaired {
         relay: RelayId,
@@ -53,6 +61,7 @@ enum Due {
     Handshake(SockId),
     Linger(SockId),
     HoleIdle(SockId),
+    DialBack(SessionId),
 }
 
 pub(crate) struct RendezvousDriver {
@@ -61,6 +70,7 @@ pub(crate) struct RendezvousDriver {
     by_link: FastMap<u64, SockId>,
     names: FastMap<SockId, u64>,
     last: u64,
+    dial_backs: FastMap<SessionId, DialBack>,
     timers: Timers<Due>,
 }
 
@@ -89,6 +99,7 @@ impl RendezvousDriver {
             by_link: FastMap::default(),
             names: FastMap::default(),
             last: 0,
+            dial_backs: FastMap::default(),
             timers: Timers::new(),
         }
     }
@@ -103,8 +114,10 @@ impl RendezvousDriver {
     pub(crate) fn leftovers(&self) -> Option<String> {
         let machine = &self.machine;
         let kept = [machine.sessions(), machine.introductions(), machine.relays()];
-        (kept != [0; 3] || !self.links.is_empty()).then(|| {
-            format!("sessions, introductions, relays {kept:?}; links {:?}", self.links.values())
+        let dials = self.dial_backs.len();
+        (kept != [0; 3] || !self.links.is_empty() || dials != 0).then(|| {
+            let links = self.links.values();
+            format!("sessions, introductions, relays {kept:?}; links {links:?}; dials back {dials}")
         })
     }
 
@@ -145,7 +158,7 @@ impl RendezvousDriver {
             }
             Event::Frame(frame) => self.take_frame(tcp, sock, &frame, now),
             Event::Eof | Event::Reset => self.lose(tcp, sock, matches!(event, Event::Eof), now),
-            Event::Connected | Event::Failed(_) => unreachable!("S dials nobody"),
+            Event::Connected | Event::Failed(_) => self.handle_dialled(tcp, sock, &event),
         }
         self.drain(tcp, now);
     }
@@ -163,6 +176,7 @@ impl RendezvousDriver {
                     }
                 }
                 Due::Linger(sock) => self.forget(tcp, sock, now),
+                Due::DialBack(session) => self.expire_dial_back(tcp, session),
                 Due::HoleIdle(sock) => {
                     let idle_at = match self.links.get(&sock) {
                         Some(Link::Hole { idle_at }) => *idle_at,
@@ -329,10 +343,8 @@ impl RendezvousDriver {
                         self.timers.set(linger, Due::Linger(sock));
                     }
                 }
-                // A bound is reached, always.
-                Action::DialBack { session, .. } => {
-                    let not_made = DialBackEnd::NotMade;
-                    self.machine.handle_dialed_back(session, not_made, not_made);
+                Action::DialBack { session, to, from } => {
+                    self.dial_back(tcp, session, (to, from), now);
                 }
                 Action::RefuseRelay { link, refusal } => {
                     let Some(sock) = self.by_link.get(&link.0).copied() else { continue };
@@ -369,7 +381,13 @@ impl RendezvousDriver {
                 self.machine.handle_relay_left(LinkId(self.names[&sock]));
             }
             Some(Link::RelayPaired { .. }) => return self.end_pair(tcp, sock, clean, now),
-            Some(Link::Hello { .. } | Link::Reply { .. } | Link::Hole { .. } | Link::Closing)
+            Some(
+                Link::Hello { .. }
+                | Link::Reply { .. }
+                | Link::Hole { .. }
+                | Link::DialBack { .. }
+                | Link::Closing,
+            )
             | None => {}
         }
         self.forget(tcp, sock, now);

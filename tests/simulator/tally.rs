@@ -67,7 +67,7 @@ impl Tally {
         self
     }
 
-    /// Pairs that are direct so rarely that 95 % can't be their rate; and gaps that are none any more.
+    /// Pairs that are direct so rarely that 95 % can't be their rate.
     pub(crate) fn surprises(&self) -> Vec<String> {
         let rare = self
             .pairs
@@ -81,22 +81,7 @@ impl Tally {
         let direct: u64 = self.pairs.values().map(|count| count.direct).sum();
         let too_few = chance_of_at_most(direct, all, 0.95) < 1e-4;
         let too_few = too_few.then(|| format!("of all pairs, {direct} of {all} are direct"));
-        rare.chain(too_few).chain(self.closed_gaps()).collect()
-    }
-
-    fn closed_gaps(&self) -> Vec<String> {
-        let mut gaps: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
-        for ((expect, ending), count) in &self.endings {
-            if let Expect::Gap(gap) = expect {
-                let [direct, all] = gaps.entry(gap).or_default();
-                *direct += if *ending == Ending::Direct { *count } else { 0 };
-                *all += count;
-            }
-        }
-        gaps.iter()
-            .filter(|(_, [direct, all])| *all >= 100 && *direct * 100 >= all * 95)
-            .map(|(gap, [direct, all])| format!("no gap any more: {gap}: {direct} of {all}"))
-            .collect()
+        rare.chain(too_few).collect()
     }
 }
 

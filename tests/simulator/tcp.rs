@@ -132,6 +132,8 @@ pub(crate) struct Tcp {
     /// How many sockets and listeners use a local port.
     users: FastMap<u16, u32>,
     generation: u32,
+    /// The socket that an ICMP error has ended last.
+    unreachable: Option<SockId>,
     random: fastrand::Rng,
     pub(crate) out: Vec<Packet>,
     pub(crate) events: VecDeque<(SockId, Event)>,
@@ -149,6 +151,7 @@ impl Tcp {
             open: false,
             users: FastMap::default(),
             generation: 0,
+            unreachable: None,
             random: fastrand::Rng::with_seed(seed),
             out: Vec::new(),
             events: VecDeque::new(),
@@ -177,6 +180,11 @@ impl Tcp {
 
     pub(crate) fn ends(&self, id: SockId) -> Option<(Endpoint, Endpoint)> {
         self.get(id).map(|sock| (sock.local, sock.remote))
+    }
+
+    /// Whether it was an ICMP error that the socket has failed with, just now.
+    pub(crate) fn is_unreachable(&self, id: SockId) -> bool {
+        self.unreachable == Some(id)
     }
 
     /// Both initial sequence numbers, ours first: they tell one connection from another.
@@ -224,8 +232,19 @@ impl Tcp {
         remote: Endpoint,
         now: Nanos,
     ) -> Result<SockId, DialError> {
+        let ip = self.ip();
+        self.dial_from(Endpoint { ip, port }, remote, now)
+    }
+
+    /// The same from one of several addresses.
+    pub(crate) fn dial_from(
+        &mut self,
+        Endpoint { ip, port }: Endpoint,
+        remote: Endpoint,
+        now: Nanos,
+    ) -> Result<SockId, DialError> {
         let port = if port == 0 { self.free_port() } else { port };
-        let local = Endpoint { ip: self.ip(), port };
+        let local = Endpoint { ip, port };
         if self.by_pair.contains_key(&pair(local, remote)) {
             return Err(DialError::Taken);
         }

@@ -252,6 +252,7 @@ impl Tcp {
             let id = SockId { index, generation: sock.generation };
             let port_unreachable = 3;
             let refused = code == port_unreachable;
+            self.unreachable = Some(id);
             self.fail(id, if refused { DialError::Refused } else { DialError::Unreachable });
         }
     }
