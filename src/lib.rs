@@ -21,7 +21,7 @@
 //! ```text
 //! socket ready → net::reactor → wire::decode → proto machine → Action → wire::encode → net → socket
 //!
-//! bin → cli → admin → net → proto → wire → identity
+//! bin → bench → cli → admin → net → proto → wire → identity
 //! ```
 //!
 //! - [`identity`]: keys, and peer ids that prove themselves.
@@ -32,7 +32,7 @@
 //!   rendezvous.
 //! - `admin`: HTTP for the operator of a rendezvous, in the same reactor.
 //! - [`limits`]: every bound, with its unit and its reason.
-//! - [`manual`]: the protocol, the threat model, operations, what NATs do.
+//! - [`manual`]: the protocol, the threat model, operations, benchmarks, what NATs do.
 //!
 //! The rule for driving a machine by hand: *mutate once, drain `poll_action` until it is empty, then
 //! read `poll_timeout`*.

@@ -76,6 +76,52 @@ fn introductions_of_pairs_that_take_turns() {
 }
 
 #[test]
+fn punches_are_direct_and_proved() {
+    row(&bench("punch --count 60 --in-flight 6"), "punch", 60);
+}
+
+#[test]
+fn punches_beside_a_storm() {
+    let report = bench("punch --count 40 --in-flight 4 --idle 60 --storm 40");
+    row(&report, "punch", 40);
+    let figures = report["figures"].as_array().unwrap();
+    assert!(
+        figures.iter().any(|figure| figure["name"] == "beside it: reconnect storms"),
+        "{report}"
+    );
+}
+
+#[test]
+fn bytes_are_relayed_by_one_pair_and_by_many() {
+    let report = bench("relay --gb 0.02 --pairs 3 --floor");
+    for pairs in [1, 3] {
+        for name in ["gb_per_second", "server_cpu_seconds_per_gb", "floor_ratio"] {
+            let value = report["values"][format!("{name}_at_{pairs}")].as_f64();
+            assert!(value.is_some_and(|value| value > 0.0), "{name}: {report}");
+        }
+    }
+}
+
+#[test]
+fn several_processes_make_one_count() {
+    let storm = bench("login --peers 101 --storm --processes 3 --idle 10");
+    row(&storm, "login, all at once", 101);
+    let introduced = bench("introduce --pairs 10 --count 301 --in-flight 4 --processes 2");
+    row(&introduced, "introduction", 301);
+}
+
+#[test]
+fn sessions_in_memory() {
+    let report = bench("memory --sessions 500,2000");
+    for sessions in [500, 2000] {
+        for name in ["login", "logout", "introduction"] {
+            let value = report["values"][format!("{name}_us_at_{sessions}")].as_f64();
+            assert!(value.is_some_and(|value| value > 0.0), "{name}: {report}");
+        }
+    }
+}
+
+#[test]
 fn stun_on_connections_that_stay_and_that_do_not() {
     let report = bench("stun --count 401 --connections 4");
     row(&report, "STUN, persistent", 401);

@@ -43,6 +43,11 @@ pub(crate) struct Global {
     #[arg(help_heading = "Global options")]
     pub(crate) idle: usize,
 
+    /// Spread the load over this many processes
+    #[arg(long, global = true, value_name = "N", default_value = "1", value_parser = positive)]
+    #[arg(help_heading = "Global options")]
+    pub(crate) processes: usize,
+
     /// Measure the same shape against a bare server without a protocol, too, and print the ratio
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) floor: bool,
@@ -64,10 +69,22 @@ pub(crate) enum Command {
     Idle(IdleArgs),
     Introduce(IntroduceArgs),
     Stun(StunArgs),
+    Punch(PunchArgs),
+    Relay(RelayArgs),
+    Memory(MemoryArgs),
     Floor(FloorArgs),
     /// The server of the floor
     #[command(hide = true)]
     FloorServer,
+    /// A process of several that make load
+    #[command(hide = true)]
+    Worker {
+        /// What it is told, as JSON
+        assignment: String,
+    },
+    /// A process that holds so many sessions in memory
+    #[command(hide = true)]
+    MemoryOf(MemoryOfArgs),
 }
 
 /// Logins: TCP, the whole Noise handshake, the welcome
@@ -129,6 +146,59 @@ pub(crate) struct StunArgs {
     pub(crate) connections: usize,
 }
 
+/// Whole punches: two real peers and the rendezvous, from the request to the first sealed words
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  gimlet-bench punch --count 10000 --in-flight 32\n  \
+    gimlet-bench punch --count 2000 --in-flight 4 --idle 18000 --storm 2000")]
+pub(crate) struct PunchArgs {
+    /// How many punches
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = positive)]
+    pub(crate) count: usize,
+    /// How many are in progress at once
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
+    pub(crate) in_flight: usize,
+    /// Peers on either side at most. As many are taken as no pair of them needs to meet twice
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = positive)]
+    pub(crate) peers: usize,
+    /// Of the peers of --idle, so many come back all at once, again and again
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) storm: Option<usize>,
+}
+
+/// Bytes through the relay: GB a second and CPU seconds per GB, of one pair and of many
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  gimlet-bench relay --gb 8 --pairs 64 --floor")]
+pub(crate) struct RelayArgs {
+    /// How much flows, in GB (10^9 bytes), at each number of pairs
+    #[arg(long, value_name = "GB", default_value_t = 8.0, value_parser = amount)]
+    pub(crate) gb: f64,
+    /// How many pairs are many
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
+    pub(crate) pairs: usize,
+}
+
+impl RelayArgs {
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.gb * 1e9) as u64
+    }
+}
+
+/// The rendezvous machine alone, in memory: bytes a session, and the cost of operations by their number
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  gimlet-bench memory --sessions 1000,18000,100000,1000000")]
+pub(crate) struct MemoryArgs {
+    /// How many sessions; each in a process of its own
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = positive)]
+    #[arg(default_values_t = [1000, 18_000, 100_000, 1_000_000])]
+    pub(crate) sessions: Vec<usize>,
+}
+
+/// One size of [`MemoryArgs`].
+#[derive(Debug, Args)]
+pub(crate) struct MemoryOfArgs {
+    pub(crate) sessions: usize,
+}
+
 /// The bare server alone: what accepting, answering and forwarding cost without any protocol
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  gimlet-bench floor")]
@@ -145,6 +215,13 @@ fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("a whole number from 1 on".to_owned()),
         Ok(number) => Ok(number),
+    }
+}
+
+fn amount(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(gb) if (0.001..=1e6).contains(&gb) => Ok(gb),
+        _ => Err("a number of GB, from 0.001 on".to_owned()),
     }
 }
 

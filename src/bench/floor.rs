@@ -1,6 +1,6 @@
 //! The floor beside a mode: the same shape against a bare server, measured in the same run.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::exchange::{After, Conns, Exchange};
 use super::floor_server::Listening;
@@ -52,8 +52,8 @@ impl Shape {
 
 impl Floor {
     pub(super) fn start() -> Result<Self, Failure> {
-        let (program, line) =
-            Program::start(Command::new(std::env::current_exe()?).arg("floor-server"))?;
+        let mut command = Command::new(std::env::current_exe()?);
+        let (program, line) = Program::start(command.arg("floor-server").stdin(Stdio::piped()))?;
         let listening = serde_json::from_str(&line)
             .map_err(|error| Failure::new(exit::OTHER, format!("the floor: {error}: {line}")))?;
         Ok(Self { program, listening })

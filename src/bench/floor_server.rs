@@ -8,8 +8,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 
 use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use serde::{Deserialize, Serialize};
 use slab::Slab;
@@ -40,6 +42,9 @@ const SHAPES: [Shape; 3] = [Shape::Answer, Shape::Forward, Shape::Splice];
 /// Tokens from here on are listeners.
 const LISTENERS: usize = usize::MAX / 2;
 
+/// Nothing is ever said there.
+const STDIN: Token = Token(usize::MAX - 1);
+
 struct Conn {
     stream: TcpStream,
     /// Where what it says goes to.
@@ -64,10 +69,17 @@ struct Server {
     scratch: Vec<u8>,
 }
 
-/// Serves until it is killed.
+/// Serves until it is killed, or its standard input ends: whoever has started it is gone then.
 pub(super) fn run() -> Result<(), Failure> {
     sys::raise_descriptor_limit()?;
     let poll = Poll::new()?;
+    let stdin = io::stdin();
+    // A file can't be waited for, and has no end to tell of.
+    if let Err(error) =
+        poll.registry().register(&mut SourceFd(&stdin.as_raw_fd()), STDIN, Interest::READABLE)
+    {
+        log::debug!("standard input: {error}");
+    }
     let mut listeners = Vec::new();
     for at in 0..SHAPES.len() {
         let mut listener = socket::listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
@@ -87,6 +99,9 @@ pub(super) fn run() -> Result<(), Failure> {
             _ => {}
         }
         for event in &events {
+            if event.token() == STDIN {
+                return Ok(());
+            }
             match event.token().0.checked_sub(LISTENERS) {
                 Some(at) => server.accept(at)?,
                 None => server.handle_ready(event.token().0),

@@ -3,8 +3,9 @@
 //! ```text
 //! args ─▶ modes ─▶ target: a gimletd of its own, in a process of its own; or S elsewhere
 //!           │      floor:  a bare mio server without a protocol, likewise
-//!           ├────▶ swarm:    thousands of peers that log in and talk over their main connections
-//!           ├────▶ exchange: many connections, bytes in and bytes out
+//!           ├────▶ crew:     tasks, in this process or in several (worker)
+//!           │        └─▶ swarm: thousands of peers that log in and talk over their main connections
+//!           ├────▶ exchange: many connections, bytes in and bytes out; flow: very many bytes
 //!           └────▶ report:   table, or JSON      meter, proc, tally: what it cost
 //! ```
 //!
@@ -12,9 +13,13 @@
 //! alone; how busy both sides were says which of them was the bottleneck.
 
 mod args;
+mod crew;
 mod exchange;
 mod floor;
 mod floor_server;
+mod flow;
+mod introductions;
+mod logins;
 mod machine;
 mod meter;
 mod modes;
@@ -24,7 +29,9 @@ mod sources;
 mod swarm;
 mod tally;
 mod target;
+mod task;
 mod vigil;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -43,6 +50,8 @@ pub fn main() -> ExitCode {
         Output::new("gimlet-bench", cli.global.json, cli.global.verbose > 0, Stream::Stdout);
     let result = match &cli.command {
         Command::FloorServer => floor_server::run(),
+        Command::Worker { assignment } => worker::run(assignment),
+        Command::MemoryOf(args) => modes::memory::run_one(args),
         command => modes::run(&cli.global, command, &output),
     };
     exit::finish(&output, result)

@@ -7,6 +7,11 @@ use std::time::Duration;
 /// What all threads of a process have run so far, in user and in kernel mode, in nanoseconds:
 /// /proc/PID/stat would count in hundredths of a second.
 pub(super) fn cpu(pid: u32) -> io::Result<Duration> {
+    if pid == std::process::id() {
+        // The kernel counts a thread's time when it passes the processor on, and at each tick: without
+        // this, up to some milliseconds of our own would be missing.
+        std::thread::yield_now();
+    }
     let mut sum = Duration::ZERO;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let path = task?.path().join("schedstat");

@@ -21,7 +21,7 @@ pub(super) struct Report {
     machine: Machine,
     figures: Vec<Figure>,
     /// Single values, their unit in the name.
-    values: BTreeMap<&'static str, f64>,
+    values: BTreeMap<String, f64>,
     notes: Vec<String>,
     #[serde(skip)]
     said: Vec<String>,
@@ -133,9 +133,16 @@ impl Report {
     }
 
     /// A single value, with what a person reads.
-    pub(super) fn value(&mut self, name: &'static str, value: f64, said: impl Into<String>) {
-        self.values.insert(name, value);
-        self.said.push(said.into());
+    pub(super) fn value(&mut self, name: impl Into<String>, value: f64, said: &str) {
+        self.values.insert(name.into(), value);
+        if !said.is_empty() {
+            self.say(said);
+        }
+    }
+
+    /// A line for a person alone.
+    pub(super) fn say(&mut self, line: &str) {
+        self.said.push(line.to_owned());
     }
 
     /// Something that whoever reads the figures must know.

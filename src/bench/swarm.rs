@@ -70,6 +70,7 @@ pub(super) struct Swarm {
     server: SocketAddr,
     server_key: Option<PeerId>,
     sources: Sources,
+    first_source: usize,
     peers: Vec<Peer>,
     happenings: VecDeque<(usize, Happening)>,
     scratch: Vec<u8>,
@@ -77,8 +78,8 @@ pub(super) struct Swarm {
 }
 
 impl Swarm {
-    /// Without peers.
-    pub(super) fn new(target: &Target) -> io::Result<Self> {
+    /// Without peers. Their addresses begin with that of number `first_source`.
+    pub(super) fn new(target: &Target, first_source: usize) -> io::Result<Self> {
         sys::raise_descriptor_limit()?;
         Ok(Self {
             poll: Poll::new()?,
@@ -86,6 +87,7 @@ impl Swarm {
             server: target.main,
             server_key: target.key,
             sources: Sources::towards(target.main),
+            first_source,
             peers: Vec::new(),
             happenings: VecDeque::new(),
             scratch: vec![0; limits::SCRATCH_BYTES],
@@ -123,7 +125,8 @@ impl Swarm {
     }
 
     fn dial(&mut self, number: usize) -> io::Result<()> {
-        let mut stream = socket::dial_from(self.sources.of(number), self.server)?;
+        let source = self.sources.of(self.first_source + number);
+        let mut stream = socket::dial_from(source, self.server)?;
         stream.set_nodelay(true)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(number), interest)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Significant digits of a latency.
 const DIGITS: u8 = 3;
@@ -42,6 +42,30 @@ impl Tally {
         *self.retries.entry(kind.to_owned()).or_default() += 1;
     }
 
+    /// As it is told to another process.
+    pub(super) fn save(&self) -> Saved {
+        let latency = self.latency.iter_recorded();
+        Saved {
+            latency: latency.map(|it| (it.value_iterated_to(), it.count_at_value())).collect(),
+            errors: self.errors.clone(),
+            retries: self.retries.clone(),
+        }
+    }
+
+    /// Adds what another process has counted.
+    pub(super) fn merge(&mut self, other: &Saved) {
+        for (value, count) in &other.latency {
+            let recorded = self.latency.record_n(*value, *count);
+            debug_assert!(recorded.is_ok(), "it resizes itself");
+        }
+        let counts = [(&mut self.errors, &other.errors), (&mut self.retries, &other.retries)];
+        for (ours, theirs) in counts {
+            for (kind, count) in theirs {
+                *ours.entry(kind.clone()).or_default() += count;
+            }
+        }
+    }
+
     /// How many succeeded.
     pub(super) fn count(&self) -> u64 {
         self.latency.len()
@@ -63,6 +87,15 @@ impl Tally {
             max: self.latency.max() as f64 / 1e3,
         })
     }
+}
+
+/// Counts on their way from one process to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Saved {
+    /// Nanoseconds, and how often.
+    latency: Vec<(u64, u64)>,
+    errors: BTreeMap<String, u64>,
+    retries: BTreeMap<String, u64>,
 }
 
 /// Latencies, in microseconds.
@@ -91,6 +124,19 @@ mod tests {
             assert!((found / (ms * 1e3) - 1.0).abs() < 0.002, "{found} is not {ms} ms");
         }
         assert!(found.max >= 1e6);
+    }
+
+    #[test]
+    fn what_several_have_counted_is_one_count() {
+        let mut tally = Tally::new();
+        tally.done(Duration::from_millis(1));
+        tally.failed("busy");
+        let mut sum = Tally::new();
+        sum.merge(&tally.save());
+        sum.merge(&tally.save());
+        assert_eq!((sum.count(), sum.errors["busy"]), (2, 2));
+        let (one, two) = (tally.percentiles().unwrap(), sum.percentiles().unwrap());
+        assert!((one.p99 / two.p99 - 1.0).abs() < 0.002, "{one:?} {two:?}");
     }
 
     #[test]

@@ -81,7 +81,8 @@ impl Target {
         }
     }
 
-    fn elsewhere(server: &ServerAddr) -> Result<Self, Failure> {
+    /// One that runs already.
+    pub(super) fn elsewhere(server: &ServerAddr) -> Result<Self, Failure> {
         let failure = |why: String| Failure::new(exit::RENDEZVOUS, format!("{server}: {why}"));
         let found = (server.host.as_str(), server.port).to_socket_addrs();
         let main = found
@@ -108,6 +109,12 @@ impl Target {
             version: version(gimletd),
             state: Some(state),
         })
+    }
+
+    /// As peers are told.
+    pub(super) fn address(&self) -> String {
+        let (host, port) = (self.main.ip().to_string(), self.main.port());
+        ServerAddr { key: self.key, host, port }.to_string()
     }
 
     /// Its process, if it is ours.

@@ -53,6 +53,11 @@ impl Vigil {
         })
     }
 
+    /// What a signal sets, for others that may end it, too.
+    pub(super) fn ended(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.ended)
+    }
+
     /// A phase begins.
     pub(super) fn phase(&mut self, name: impl Into<String>) {
         self.phase = name.into();

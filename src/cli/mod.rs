@@ -1,4 +1,4 @@
-//! The command lines of the two programs, which are glue: arguments → settings → run → exit code.
+//! The command lines of the programs, which are glue: arguments → settings → run → exit code.
 //!
 //! ```text
 //! gimlet     args ─▶ settings ─▶ session ─▶ share, pipe, forward, ping, watch, nat

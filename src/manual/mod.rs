@@ -15,6 +15,9 @@ pub mod threat_model {}
 #[doc = include_str!("operations.md")]
 pub mod operations {}
 
+#[doc = include_str!("benchmarks.md")]
+pub mod benchmarks {}
+
 #[doc = include_str!("nat_tables.md")]
 #[doc = include_str!("nat_tables.svg")]
 pub mod nat_tables {}

@@ -4,25 +4,23 @@ mod floor;
 mod idle;
 mod introduce;
 mod login;
+pub(super) mod memory;
+mod punch;
+mod relay;
 mod stun;
 
 use super::args::{Command, Global};
+use super::crew::Crew;
 use super::floor::{Floor, Shape};
 use super::machine::Machine;
 use super::meter::Meter;
 use super::report::{Figure, Report};
-use super::swarm::Swarm;
 use super::target::Target;
+use super::task::Task;
 use super::vigil::Vigil;
 use crate::cli::exit::{self, Failure};
 use crate::cli::output::Output;
 use crate::net::sys;
-
-/// Logins in progress at once where they aren't what is measured.
-const LOGINS: usize = 32;
-
-/// Descriptors of a process that aren't its peers'.
-const SPARE_DESCRIPTORS: usize = 64;
 
 /// What every mode works with.
 struct Run<'a> {
@@ -35,8 +33,10 @@ struct Run<'a> {
 pub(super) fn run(global: &Global, command: &Command, output: &Output) -> Result<(), Failure> {
     sys::raise_descriptor_limit()?;
     let vigil = Vigil::new(output)?;
-    if let Command::Floor(args) = command {
-        return floor::run(args, vigil)?.print(output);
+    match command {
+        Command::Floor(args) => return floor::run(args, vigil)?.print(output),
+        Command::Memory(args) => return memory::run(args, vigil)?.print(output),
+        _ => {}
     }
     let mut run = Run { global, target: Target::open(global)?, vigil };
     let report = match command {
@@ -44,7 +44,13 @@ pub(super) fn run(global: &Global, command: &Command, output: &Output) -> Result
         Command::Idle(args) => idle::run(&mut run, args),
         Command::Introduce(args) => introduce::run(&mut run, args),
         Command::Stun(args) => stun::run(&mut run, args),
-        Command::Floor(_) | Command::FloorServer => unreachable!("they have no target"),
+        Command::Punch(args) => punch::run(&mut run, args),
+        Command::Relay(args) => relay::run(&mut run, args),
+        Command::Floor(_)
+        | Command::Memory(_)
+        | Command::MemoryOf(_)
+        | Command::FloorServer
+        | Command::Worker { .. } => unreachable!("they have no target"),
     }?;
     report.print(output)
 }
@@ -55,28 +61,19 @@ impl Run<'_> {
         if self.target.pid().is_none() {
             report.note("S is elsewhere: its CPU time and memory are not seen");
         }
+        if self.global.processes > 1 {
+            report.note(format!("the load came from {} processes", self.global.processes));
+        }
         if self.global.idle > 0 {
             report.note(format!("{} other peers were logged in and silent", self.global.idle));
         }
         report
     }
 
-    /// Peers that are there beforehand, among them those that `--idle` asks for; the next ones come after
-    /// them.
-    fn swarm(&mut self, more: usize) -> Result<Swarm, Failure> {
-        let mut swarm = Swarm::new(&self.target)?;
-        let wanted = self.global.idle + more + SPARE_DESCRIPTORS;
-        let granted = sys::descriptor_limit()? as usize;
-        if wanted > granted {
-            let error = format!("{wanted} descriptors are needed, and {granted} are granted");
-            return Err(Failure::usage(error).hint("fewer peers, or ulimit -n"));
-        }
-        if self.global.idle > 0 {
-            self.vigil.phase("idle peers log in");
-            let peers: Vec<_> = (0..self.global.idle).map(|_| swarm.add()).collect();
-            login::all_in(&mut swarm, &peers, LOGINS, &self.vigil)?;
-        }
-        Ok(swarm)
+    /// Prepares a task, with the silent peers that `--idle` asks for.
+    fn crew(&mut self, task: Task) -> Result<Crew, Failure> {
+        let Global { idle, processes, .. } = *self.global;
+        Crew::prepare(&self.target, task, idle, processes, &mut self.vigil)
     }
 
     /// A phase begins in which this process makes the load.

@@ -2,22 +2,32 @@
 
 use std::net::SocketAddr;
 
-use super::{LOGINS, Run, login};
+use super::Run;
 use crate::bench::args::StunArgs;
 use crate::bench::exchange::{After, Conns, Exchange};
 use crate::bench::floor::Shape;
+use crate::bench::logins;
 use crate::bench::report::{Figure, Report};
+use crate::bench::swarm::Swarm;
+use crate::bench::task::Task;
 use crate::cli::exit::Failure;
 use crate::wire::stun;
 
 /// Of so many requests, one is made on a connection of its own: that costs several times as much.
 const PER_CONNECTION: usize = 4;
 
+/// Its address is behind those of all others.
+const ASKER: usize = 10_000_000;
+
 pub(super) fn run(run: &mut Run<'_>, args: &StunArgs) -> Result<Report, Failure> {
-    // Where STUN is answered, a peer hears at its login; and it stays, as others do.
-    let mut swarm = run.swarm(args.connections + 1)?;
+    let _others = match run.global.idle {
+        0 => None,
+        _ => Some(run.crew(Task::Idle)?),
+    };
+    // Where STUN is answered, a peer hears at its login.
+    let mut swarm = Swarm::new(&run.target, ASKER)?;
     let asker = swarm.add();
-    let welcome = login::all_in(&mut swarm, &[asker], LOGINS, &run.vigil)?;
+    let welcome = logins::all_in(&mut swarm, &[asker], 1, &run.vigil)?;
     let hole = welcome.and_then(|welcome| swarm.hole(&welcome));
     let to = hole.ok_or_else(|| super::failure("this rendezvous answers no STUN"))?;
     let mut report = run.report("stun");
