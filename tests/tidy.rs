@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Layers from the bottom to the top: a module may import from its own layer and those before it.
 const LAYERS: &[&[&str]] = &[
     &["limits"],
+    &["primitives"],
     &["identity"],
     &["wire"],
     &["proto"],

@@ -1,15 +1,11 @@
-//! X25519 keys. The curve is the one inside snow, so that the tree has one implementation of it.
+//! X25519 keys.
 
 use std::fmt;
-
-use snow::params::DHChoice;
-use snow::resolvers::{CryptoResolver, DefaultResolver};
-use zeroize::Zeroizing;
+use std::sync::Arc;
 
 use super::peer_id::PeerId;
-
-/// Bytes of a key, public or secret (RFC 7748 §5).
-const KEY_BYTES: usize = 32;
+use crate::primitives::Primitives;
+use crate::primitives::x25519::{KEY_BYTES, KeyPair};
 
 /// The public half of a peer's key: what handshakes show and ids are a hash of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,8 +41,7 @@ impl fmt::Debug for PublicKey {
 /// It is wiped from memory when it is dropped, never printed, and can't be cloned. Its bytes stay in
 /// one place on the heap, so that moving it leaves no copies behind.
 pub struct SecretKey {
-    secret: Box<Zeroizing<[u8; KEY_BYTES]>>,
-    /// Belongs to `secret`; computed once, when the key is made.
+    pair: Arc<KeyPair>,
     public: PublicKey,
 }
 
@@ -72,15 +67,19 @@ impl SecretKey {
 
     /// The secret itself: for the Noise handshake and the key file, and for nothing else.
     pub fn expose(&self) -> &[u8; KEY_BYTES] {
-        &self.secret
+        &self.pair.secret
+    }
+
+    /// For handshakes in which this is the local static key.
+    pub(crate) fn primitives(&self) -> Primitives {
+        Primitives::new(Arc::clone(&self.pair))
     }
 
     /// Makes a key from what `write` puts into its place.
     fn fill(write: impl FnOnce(&mut [u8; KEY_BYTES])) -> Self {
-        let mut secret = Box::new(Zeroizing::new([0; KEY_BYTES]));
-        write(&mut secret);
-        let public = public_of(&secret);
-        Self { secret, public }
+        let pair = KeyPair::fill(write);
+        let public = PublicKey(pair.public);
+        Self { pair, public }
     }
 }
 
@@ -88,18 +87,6 @@ impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SecretKey").field("public", &self.public).finish_non_exhaustive()
     }
-}
-
-fn public_of(secret: &[u8; KEY_BYTES]) -> PublicKey {
-    let mut curve = DefaultResolver
-        .resolve_dh(&DHChoice::Curve25519)
-        .expect("Cargo.toml asks snow for use-curve25519");
-    curve.set(secret);
-    let mut public = [0; KEY_BYTES];
-    public.copy_from_slice(curve.pubkey());
-    // snow keeps the secret in there and doesn't wipe it.
-    curve.set(&[0; KEY_BYTES]);
-    PublicKey(public)
 }
 
 #[cfg(test)]

@@ -25,8 +25,6 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use chacha20poly1305::aead::{AeadInPlace, KeyInit};
-use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce as AeadNonce, Tag};
 use snow::params::NoiseParams;
 use snow::{Builder, HandshakeState};
 use zeroize::Zeroize;
@@ -37,6 +35,7 @@ use super::message::{Nonce, Token};
 use super::refusal::RefusalCode;
 use crate::identity::{PeerId, PublicKey, SecretKey};
 use crate::limits;
+use crate::primitives::cipher;
 
 /// The protocol's version: the first thing that a peer says.
 pub const VERSION: u8 = 1;
@@ -371,15 +370,11 @@ impl Channel {
 
     /// Appends a frame whose plaintext `write` appends, sealed in place.
     pub fn seal(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-        let nonce = self.seal.next_nonce();
+        let counter = self.seal.next_counter();
         write_frame(out, |out| {
             let start = out.len();
             write(out);
-            let tag = self
-                .seal
-                .cipher()
-                .encrypt_in_place_detached(&nonce, &[], &mut out[start..])
-                .expect("a frame is far below the cipher's limit");
+            let tag = cipher::seal(&self.seal.key, counter, &[], &mut out[start..]);
             out.extend_from_slice(&tag);
         });
     }
@@ -389,39 +384,31 @@ impl Channel {
     /// # Errors
     /// [`NoiseError::Crypto`]: not sealed by the other side, or altered; the connection is over.
     pub fn open<'a>(&mut self, body: &'a mut [u8]) -> Result<&'a mut [u8], NoiseError> {
-        let length = body.len().checked_sub(limits::TAG_BYTES).ok_or(NoiseError::Crypto)?;
-        let nonce = self.open.next_nonce();
-        let (text, tag) = body.split_at_mut(length);
-        self.open
-            .cipher()
-            .decrypt_in_place_detached(&nonce, &[], text, Tag::from_slice(tag))
-            .map_err(|_| NoiseError::Crypto)?;
-        Ok(text)
+        let (text, tag) = body.split_last_chunk_mut().ok_or(NoiseError::Crypto)?;
+        let counter = self.open.next_counter();
+        match cipher::open(&self.open.key, counter, &[], text, tag) {
+            true => Ok(text),
+            false => Err(NoiseError::Crypto),
+        }
     }
 }
 
-/// One direction: 40 bytes. ChaCha20 has no key schedule, so a cipher is made when it is needed.
+/// One direction: 40 bytes. ChaCha20 has no key schedule, so there is nothing more to keep.
 struct HalfChannel {
-    key: [u8; 32],
+    key: [u8; cipher::KEY_BYTES],
     counter: u64,
 }
 
 impl HalfChannel {
-    fn new(key: [u8; 32]) -> Self {
+    fn new(key: [u8; cipher::KEY_BYTES]) -> Self {
         Self { key, counter: 0 }
     }
 
-    fn cipher(&self) -> ChaCha20Poly1305 {
-        ChaCha20Poly1305::new(Key::from_slice(&self.key))
-    }
-
-    /// Noise §12.3: 32 bits of zeros and the counter, little-endian. A u64 doesn't wrap in the life of
-    /// a connection; that it must not is Noise's rule.
-    fn next_nonce(&mut self) -> AeadNonce {
-        let mut nonce = AeadNonce::default();
-        nonce[4..].copy_from_slice(&self.counter.to_le_bytes());
-        self.counter = self.counter.checked_add(1).expect("2^64 records were never sent");
-        nonce
+    /// A u64 doesn't wrap in the life of a connection; that it must not is Noise's rule.
+    fn next_counter(&mut self) -> u64 {
+        let counter = self.counter;
+        self.counter = counter.checked_add(1).expect("2^64 records were never sent");
+        counter
     }
 }
 
@@ -468,7 +455,7 @@ fn path_prologue(context: &PathContext) -> Vec<u8> {
 }
 
 fn builder<'a>(params: NoiseParams, key: &'a SecretKey, prologue: &'a [u8]) -> Builder<'a> {
-    Builder::new(params)
+    Builder::with_resolver(params, Box::new(key.primitives()))
         .local_private_key(key.expose())
         .and_then(|builder| builder.prologue(prologue))
         .expect("each is set once")
