@@ -2,18 +2,29 @@
 
 use std::io::{self, Write};
 
-/// What a socket still has to write. Empty, it holds no memory.
+/// What a socket still has to write. Empty, it is a pointer to nothing.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    queue: Vec<u8>,
-    /// Bytes of `queue` that are written already.
+    queue: Option<Box<Queue>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    /// How many of `bytes` are written already.
     written: usize,
+}
+
+impl Queue {
+    fn waiting(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
 }
 
 impl Outbox {
     /// Bytes that wait.
     pub fn len(&self) -> usize {
-        self.queue.len() - self.written
+        self.queue.as_ref().map_or(0, |queue| queue.waiting().len())
     }
 
     /// Whether nothing waits.
@@ -28,13 +39,15 @@ impl Outbox {
     /// What write(2) says; the connection is over then.
     pub fn send(&mut self, socket: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
         let taken = if self.is_empty() { write_some(socket, bytes)? } else { 0 };
-        self.queue.extend_from_slice(&bytes[taken..]);
+        self.push(&bytes[taken..]);
         Ok(())
     }
 
     /// Queues `bytes` without trying to write.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.queue.extend_from_slice(bytes);
+        if !bytes.is_empty() {
+            self.queue.get_or_insert_default().bytes.extend_from_slice(bytes);
+        }
     }
 
     /// Writes what waits, as far as the kernel takes it.
@@ -42,12 +55,13 @@ impl Outbox {
     /// # Errors
     /// What write(2) says; the connection is over then.
     pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<()> {
-        self.written += write_some(socket, &self.queue[self.written..])?;
-        if self.is_empty() {
-            *self = Self::default();
-        } else if self.written > self.queue.len() / 2 {
-            self.queue.drain(..self.written);
-            self.written = 0;
+        let Some(queue) = &mut self.queue else { return Ok(()) };
+        queue.written += write_some(socket, queue.waiting())?;
+        if queue.waiting().is_empty() {
+            self.queue = None;
+        } else if queue.written > queue.bytes.len() / 2 {
+            queue.bytes.drain(..queue.written);
+            queue.written = 0;
         }
         Ok(())
     }
@@ -109,6 +123,6 @@ mod tests {
         outbox.flush(&mut socket).unwrap();
         assert!(outbox.is_empty());
         assert_eq!(socket.taken, b"abcdefghij");
-        assert_eq!(outbox.queue.capacity(), 0);
+        assert!(outbox.queue.is_none());
     }
 }

@@ -45,11 +45,19 @@ pub struct Readiness {
     pub readable: bool,
     /// Writing, or looking at a dial.
     pub writable: bool,
+    /// Reading to the end: the other side has said its last, or nobody knows whether it has.
+    pub ended: bool,
 }
 
 impl Readiness {
     /// For a token that is requeued to be read on.
-    pub const READABLE: Self = Self { readable: true, writable: false };
+    pub const READABLE: Self = Self { readable: true, writable: false, ended: true };
+
+    /// Whether a read of `length` bytes into a larger buffer has taken all that there is. What comes
+    /// later, the end included, is an event of its own (epoll(7)), so that there is no need to ask.
+    pub fn is_exhausted_by(self, length: usize, buffer: usize) -> bool {
+        length < buffer && !self.ended
+    }
 }
 
 /// What a helper thread has done.
@@ -72,7 +80,8 @@ enum Host {
 struct Slot {
     generation: u32,
     host: HostId,
-    key: usize,
+    /// A slab's index: 32 bits are enough, and half of what an idle connection costs here.
+    key: u32,
 }
 
 /// What hosts need of the reactor: tokens, timers, the read buffer.
@@ -103,7 +112,7 @@ impl Core {
     ) -> io::Result<Token> {
         self.generation = self.generation.wrapping_add(1) & 0x7fff_ffff;
         let generation = self.generation;
-        let index = self.slots.insert(Slot { generation, host, key });
+        let index = self.slots.insert(Slot { generation, host, key: key as u32 });
         let token = Token((generation as usize) << 32 | index);
         let result = self.registry.register(source, token, Interest::READABLE | Interest::WRITABLE);
         if result.is_err() {
@@ -142,7 +151,7 @@ impl Core {
     /// Gives the socket to another key, for the events to come.
     pub fn rekey(&mut self, token: Token, key: usize) {
         if self.slot(token).is_some() {
-            self.slots[index_of(token)].key = key;
+            self.slots[index_of(token)].key = key as u32;
         }
     }
 
@@ -438,6 +447,7 @@ impl Reactor {
             let readiness = Readiness {
                 readable: event.is_readable() || event.is_read_closed() || broken,
                 writable: event.is_writable() || broken,
+                ended: event.is_read_closed() || broken,
             };
             now = self.dispatch(event.token(), readiness, now);
         }
@@ -500,7 +510,7 @@ impl Reactor {
         }
         // A stale event, of a socket that is closed and whose slot may be taken again.
         let Some(slot) = self.core.slot(token) else { return began };
-        let (id, key) = (slot.host, slot.key);
+        let (id, key) = (slot.host, slot.key as usize);
         if id == APPLICATION {
             self.application.push(key);
             return began;

@@ -24,7 +24,21 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = new_socket(address)?;
     // Lets a server that restarts bind while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
+    // For the connections that it accepts: see `adopt`.
+    keep_alive(&socket)?;
     bind_and_listen(socket, address)
+}
+
+/// Sets what [`keep_alive`] sets on a connection that came from [`listen`]. On Linux it has all of it from
+/// its listener, which saves five system calls each.
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn adopt(stream: &TcpStream) -> io::Result<()> {
+    match cfg!(target_os = "linux") {
+        true => Ok(()),
+        false => keep_alive(stream),
+    }
 }
 
 /// A listener on a port that other sockets of ours share: SO_REUSEPORT on every one of them, before
@@ -250,8 +264,8 @@ pub fn is_paused(until: &mut Option<std::time::Instant>, now: std::time::Instant
 ///
 /// # Errors
 /// What setsockopt(2) says.
-pub fn keep_alive(stream: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
+pub fn keep_alive<'s>(socket: impl Into<SockRef<'s>>) -> io::Result<()> {
+    let socket = socket.into();
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
@@ -288,4 +302,25 @@ fn new_socket(address: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adopted_connection_notices_a_peer_that_is_gone() {
+        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        // The kernel has finished its handshake when connect(2) returns.
+        let (stream, remote) = listener.accept().unwrap();
+        assert_eq!(remote, client.local_addr().unwrap());
+        adopt(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), limits::KEEPALIVE_IDLE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), limits::KEEPALIVE_INTERVAL);
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(limits::USER_TIMEOUT));
+    }
 }

@@ -11,10 +11,23 @@ pub const HEADER_BYTES: usize = 2;
 /// copied and kept, so that a silent connection keeps nothing.
 #[derive(Debug, Default)]
 pub struct FrameReader {
+    kept: Option<Box<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
     /// The beginning of a frame that has not arrived whole, or the last frame handed out.
-    kept: Vec<u8>,
-    /// `kept` was handed out and is forgotten at the next call.
+    bytes: Vec<u8>,
+    /// It was handed out and is forgotten at the next call.
     spent: bool,
+}
+
+impl Kept {
+    fn take_up_to(&mut self, input: &[u8], length: usize) -> usize {
+        let wanted = length.saturating_sub(self.bytes.len()).min(input.len());
+        self.bytes.extend_from_slice(&input[..wanted]);
+        wanted
+    }
 }
 
 impl FrameReader {
@@ -34,51 +47,48 @@ impl FrameReader {
         input: &'a mut [u8],
         limit: usize,
     ) -> Result<(usize, Option<&'a mut [u8]>), FrameError> {
-        if self.spent {
-            self.kept = Vec::new();
-            self.spent = false;
-        }
-        if self.kept.is_empty() {
+        if self.is_empty() {
+            self.kept = None;
             return self.next_in_place(input, limit);
         }
-        let mut used = self.keep_up_to(input, HEADER_BYTES);
-        if self.kept.len() < HEADER_BYTES {
+        let kept = self.kept.get_or_insert_default();
+        let mut used = kept.take_up_to(input, HEADER_BYTES);
+        if kept.bytes.len() < HEADER_BYTES {
             return Ok((used, None));
         }
-        let end = HEADER_BYTES + body_length(&self.kept, limit)?;
-        used += self.keep_up_to(&input[used..], end);
-        if self.kept.len() < end {
+        let end = HEADER_BYTES + body_length(&kept.bytes, limit)?;
+        used += kept.take_up_to(&input[used..], end);
+        if kept.bytes.len() < end {
             return Ok((used, None));
         }
-        self.spent = true;
-        Ok((used, Some(&mut self.kept[HEADER_BYTES..])))
+        kept.spent = true;
+        Ok((used, Some(&mut kept.bytes[HEADER_BYTES..])))
     }
 
     /// Whether the stream stands between two frames.
     pub fn is_empty(&self) -> bool {
-        self.kept.is_empty() || self.spent
+        self.kept.as_ref().is_none_or(|kept| kept.spent)
     }
 
     fn next_in_place<'a>(
-        &'a mut self,
+        &mut self,
         input: &'a mut [u8],
         limit: usize,
     ) -> Result<(usize, Option<&'a mut [u8]>), FrameError> {
+        if input.is_empty() {
+            return Ok((0, None));
+        }
+        let mut kept = Kept::default();
         if input.len() >= HEADER_BYTES {
             let end = HEADER_BYTES + body_length(input, limit)?;
             if input.len() >= end {
                 return Ok((end, Some(&mut input[HEADER_BYTES..end])));
             }
-            self.kept.reserve_exact(end);
+            kept.bytes.reserve_exact(end);
         }
-        self.kept.extend_from_slice(input);
+        kept.bytes.extend_from_slice(input);
+        self.kept = Some(Box::new(kept));
         Ok((input.len(), None))
-    }
-
-    fn keep_up_to(&mut self, input: &[u8], length: usize) -> usize {
-        let wanted = length.saturating_sub(self.kept.len()).min(input.len());
-        self.kept.extend_from_slice(&input[..wanted]);
-        wanted
     }
 }
 
@@ -197,7 +207,7 @@ mod tests {
         read(&mut reader, &stream[..100], &mut frames);
         read(&mut reader, &stream[100..], &mut frames);
         assert_eq!(frames.len(), 1);
-        assert_eq!(reader.kept.capacity(), 0);
+        assert!(reader.kept.is_none());
     }
 
     proptest! {

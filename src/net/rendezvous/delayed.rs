@@ -20,7 +20,7 @@ const CAPACITY: u16 = 508;
 /// The requests that wait for their answer.
 #[derive(Debug, Default)]
 pub(super) struct Delayed {
-    per_address: HashMap<IpAddr, usize>,
+    per_address: HashMap<IpAddr, u32>,
     count: usize,
 }
 

@@ -67,7 +67,7 @@ impl RendezvousHost {
         mut stream: TcpStream,
         remote: SocketAddr,
     ) -> io::Result<()> {
-        stream.set_nodelay(true)?;
+        socket::adopt(&stream)?;
         let other = self.other_endpoint(stream.local_addr()?);
         let key = self.socks.vacant_key();
         let token = core.register(&mut stream, self.id, key)?;
@@ -117,11 +117,11 @@ impl RendezvousHost {
             return self.lose_hole(core, link);
         }
         if ready.readable {
-            self.read_hole(core, link);
+            self.read_hole(core, link, ready);
         }
     }
 
-    fn read_hole(&mut self, core: &mut Core, link: LinkId) {
+    fn read_hole(&mut self, core: &mut Core, link: LinkId, ready: Readiness) {
         let mut scratch = core.take_scratch();
         let mut turn = 0;
         while let Some(hole) = self.hole_link(link) {
@@ -138,6 +138,9 @@ impl RendezvousHost {
                     turn += length;
                     hole.active = clock::now();
                     self.take_requests(core, link, &scratch[..length]);
+                    if ready.is_exhausted_by(length, scratch.len()) {
+                        break;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -84,19 +84,21 @@ pub struct Counters {
 }
 
 enum Sock {
-    Listener {
-        listener: TcpListener,
-        token: Token,
-        port: ListenerKind,
-        /// Accepting rests until then.
-        paused: Option<Instant>,
-    },
+    Listener(Box<Listening>),
     Main(Box<MainLink>),
     Hole(Box<HoleLink>),
     DialBack(Box<DialBackLink>),
     Relay(Box<RelayLink>),
     /// Between two kinds, for the length of a call.
     Moving,
+}
+
+struct Listening {
+    listener: TcpListener,
+    token: Token,
+    port: ListenerKind,
+    /// Accepting rests until then.
+    paused: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,10 +134,10 @@ pub struct RendezvousHost {
     serial: u32,
     main_addresses: Vec<SocketAddr>,
     hole_addresses: Vec<SocketAddr>,
-    main_per_address: HashMap<IpAddr, usize>,
-    holes_per_address: HashMap<IpAddr, usize>,
+    main_per_address: HashMap<IpAddr, u32>,
+    holes_per_address: HashMap<IpAddr, u32>,
     /// Handshakes that aren't finished, by address, and in all.
-    handshakes_per_address: HashMap<IpAddr, usize>,
+    handshakes_per_address: HashMap<IpAddr, u32>,
     handshakes: usize,
     hole_links: usize,
     delayed: Delayed,
@@ -197,7 +199,8 @@ impl RendezvousHost {
             .chain(holes.into_iter().map(|listener| (listener, ListenerKind::Hole)));
         for (mut listener, port) in listeners {
             let token = core.register(&mut listener, id, host.socks.vacant_key())?;
-            host.socks.insert(Sock::Listener { listener, token, port, paused: None });
+            let listening = Listening { listener, token, port, paused: None };
+            host.socks.insert(Sock::Listener(Box::new(listening)));
         }
         Ok(host)
     }
@@ -251,7 +254,7 @@ impl RendezvousHost {
         let listeners: Vec<_> = self
             .socks
             .iter()
-            .filter(|(_, sock)| matches!(sock, Sock::Listener { .. }))
+            .filter(|(_, sock)| matches!(sock, Sock::Listener(_)))
             .map(|(key, _)| key)
             .collect();
         for key in listeners {
@@ -285,7 +288,7 @@ impl RendezvousHost {
 
     pub(super) fn handle_ready(&mut self, core: &mut Core, key: usize, ready: Readiness) {
         match self.socks.get(key) {
-            Some(Sock::Listener { .. }) => self.handle_listener_ready(core, key),
+            Some(Sock::Listener(_)) => self.handle_listener_ready(core, key),
             Some(Sock::Main(_)) => self.handle_main_ready(core, key, ready),
             Some(Sock::Hole(_)) => self.handle_hole_ready(core, key, ready),
             Some(Sock::DialBack(_)) => self.handle_dial_back_ready(core, key),
@@ -300,8 +303,10 @@ impl RendezvousHost {
     /// A word for the kind of a socket, for the log.
     pub(super) fn kind_of(&self, key: usize) -> &'static str {
         match self.socks.get(key) {
-            Some(Sock::Listener { port: ListenerKind::Main, .. }) => "main-listener",
-            Some(Sock::Listener { port: ListenerKind::Hole, .. }) => "hole-listener",
+            Some(Sock::Listener(listening)) => match listening.port {
+                ListenerKind::Main => "main-listener",
+                ListenerKind::Hole => "hole-listener",
+            },
             Some(Sock::Main(_)) => "main",
             Some(Sock::Hole(_)) => "hole",
             Some(Sock::DialBack(_)) => "dial-back",
@@ -336,10 +341,8 @@ impl RendezvousHost {
 
     fn handle_listener_ready(&mut self, core: &mut Core, key: usize) {
         for _ in 0..limits::TURN_ACCEPTS {
-            let Some(Sock::Listener { listener, token, port, paused }) = self.socks.get_mut(key)
-            else {
-                return;
-            };
+            let Some(Sock::Listener(listening)) = self.socks.get_mut(key) else { return };
+            let Listening { listener, token, port, paused } = &mut **listening;
             let (token, port) = (*token, *port);
             if socket::is_paused(paused, clock::now()) {
                 return;
@@ -361,8 +364,8 @@ impl RendezvousHost {
                 Err(error) => log::debug!("accept: {error}"),
             }
         }
-        if let Some(Sock::Listener { token, .. }) = self.socks.get(key) {
-            core.requeue(*token, Readiness::READABLE);
+        if let Some(Sock::Listener(listening)) = self.socks.get(key) {
+            core.requeue(listening.token, Readiness::READABLE);
         }
     }
 
@@ -385,8 +388,8 @@ impl RendezvousHost {
     /// Forgets a socket and closes it.
     fn drop_sock(&mut self, core: &mut Core, key: usize) {
         match self.socks.try_remove(key) {
-            Some(Sock::Listener { mut listener, token, .. }) => {
-                core.deregister(&mut listener, token);
+            Some(Sock::Listener(mut listening)) => {
+                core.deregister(&mut listening.listener, listening.token);
             }
             Some(Sock::Main(mut main)) => core.deregister(&mut main.stream, main.token),
             Some(Sock::Hole(mut hole)) => core.deregister(&mut hole.stream, hole.token),
@@ -410,14 +413,14 @@ fn key_of(link: LinkId) -> usize {
 }
 
 /// Counts a connection of an address, if its share allows.
-fn count_in(counts: &mut HashMap<IpAddr, usize>, remote: SocketAddr, limit: usize) -> bool {
+fn count_in(counts: &mut HashMap<IpAddr, u32>, remote: SocketAddr, limit: usize) -> bool {
     let count = counts.entry(counted_address(remote)).or_insert(0);
-    let allowed = *count < limit;
-    *count += usize::from(allowed);
+    let allowed = (*count as usize) < limit;
+    *count += u32::from(allowed);
     allowed
 }
 
-fn count_out(counts: &mut HashMap<IpAddr, usize>, remote: SocketAddr) {
+fn count_out(counts: &mut HashMap<IpAddr, u32>, remote: SocketAddr) {
     let address = counted_address(remote);
     if let Some(count) = counts.get_mut(&address) {
         *count -= 1;
