@@ -116,6 +116,13 @@ pub const RELEASE_DELAY: Duration = Duration::from_millis(500);
 /// "offline", and strangers nothing.
 pub const DEPARTED_PEERS: usize = 4096;
 
+/// Peers that come back each second, at least, after a rendezvous has told them to go: a login costs S some
+/// 150 µs of CPU time, so that this is a sixth of a core.
+pub const RETURNS_PER_SECOND: u32 = 1000;
+
+/// Longest time within which peers come back that were told to go, each at a moment of its own.
+pub const RETURN_LONGEST: Duration = Duration::from_secs(60);
+
 /// How long a departed peer's consent is remembered.
 pub const DEPARTED_TIME: Duration = Duration::from_secs(24 * 3600);
 
@@ -253,6 +260,15 @@ pub const RECONNECT_FIRST: Duration = Duration::from_millis(250);
 
 /// Longest wait before a lost rendezvous is dialled again.
 pub const RECONNECT_LONGEST: Duration = Duration::from_secs(30);
+
+/// Times that a peer lets one rendezvous after the other send it on. Then it goes home: some name each other.
+pub const REDIRECTS: u32 = 3;
+
+/// A login that has stood for this long ends such a series.
+pub const REDIRECT_REST: Duration = Duration::from_secs(60);
+
+/// `KEY@HOST:PORT` in a message, in bytes: a peer id, a name of 253 bytes, and a port.
+pub const SERVER_ADDRESS_BYTES: usize = 320;
 
 /// After the first word that this machine's network has changed, it is looked at after this time: an
 /// address that goes, one that comes, and its routes are one change, and belong to one look.
@@ -462,6 +478,12 @@ pub const STREAM_BACKLOG_BYTES: usize = 64 * 1024;
 
 /// How long accepting pauses when the process is out of descriptors (EMFILE, ENFILE).
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A message in the log, in bytes: what strangers have said is longer nowhere.
+pub const LOG_LINE_BYTES: usize = 4096;
+
+/// Log lines that wait for standard error to be read, in bytes; further ones are lost, and counted.
+pub const LOG_BACKLOG_BYTES: usize = 1 << 20;
 
 /// How long a stream that has been closed may take to deliver what is queued.
 pub const LINGER_TIME: Duration = Duration::from_secs(10);

@@ -147,6 +147,7 @@ fn refusal_code(code: RefusalCode) -> u8 {
         RefusalCode::NoSuchService | RefusalCode::ServiceUnreachable => exit::SERVICE,
         RefusalCode::NoConnection => exit::NO_CONNECTION,
         RefusalCode::Version => exit::SERVER_KEY,
+        RefusalCode::Draining => exit::RENDEZVOUS,
         RefusalCode::Busy
         | RefusalCode::Yourself
         | RefusalCode::Protocol

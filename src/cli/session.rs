@@ -9,6 +9,7 @@ use super::address_book::AddressBook;
 use super::events;
 use super::exit::{self, Failure};
 use super::explain;
+use super::known_servers::place;
 use super::output::Output;
 use super::report_json;
 use super::settings::Settings;
@@ -118,7 +119,7 @@ impl<'a> Session<'a> {
             Err(error) => log::warn!("the limit of descriptors stays: {error}"),
         }
         let mut reactor = Reactor::new()?;
-        let signals = Signals::watch(&mut reactor, &Signal::ALL)?;
+        let signals = Signals::watch(&mut reactor, &Signal::ENDS)?;
         // One call, or one look, is over before a new login would help it.
         let follow_network = !matches!(part, Part::CallOnce | Part::Look { .. });
         let (offer, spare_holes, port_mapping) = match part {
@@ -257,7 +258,8 @@ impl<'a> Session<'a> {
 
     fn logged_in(&mut self, observed: SocketAddr, text: &str) -> Result<(), Failure> {
         self.last_error = None;
-        let place = self.trust.place();
+        let elsewhere = self.reactor.peer(self.host).machine().elsewhere().map(place);
+        let place = elsewhere.as_deref().unwrap_or(self.trust.place());
         self.output().say(&format!("logged in at {place}, which sees you at {observed}"))?;
         if !text.is_empty() {
             self.output().say(&format!("{place} says: {text}"))?;

@@ -26,6 +26,8 @@ pub enum RefusalCode {
     PeerGone,
     /// The message broke the protocol.
     Protocol,
+    /// S stops, and grants nothing any more: the next login will do.
+    Draining,
     /// A code that this version doesn't know.
     Other(u8),
 }
@@ -44,6 +46,7 @@ impl RefusalCode {
             Self::NoConnection => 8,
             Self::PeerGone => 9,
             Self::Protocol => 10,
+            Self::Draining => 11,
             Self::Other(byte) => byte,
         }
     }
@@ -61,6 +64,7 @@ impl RefusalCode {
             8 => Self::NoConnection,
             9 => Self::PeerGone,
             10 => Self::Protocol,
+            11 => Self::Draining,
             other => Self::Other(other),
         }
     }
@@ -78,6 +82,7 @@ impl RefusalCode {
             Self::NoConnection => "no-connection",
             Self::PeerGone => "peer-gone",
             Self::Protocol => "protocol",
+            Self::Draining => "draining",
             Self::Other(_) => "other",
         }
     }
@@ -96,6 +101,7 @@ impl fmt::Display for RefusalCode {
             Self::NoConnection => "no direct connection came about",
             Self::PeerGone => "the peer has gone",
             Self::Protocol => "the protocol was broken",
+            Self::Draining => "the rendezvous is shutting down",
             Self::Other(byte) => return write!(f, "refused for a reason unknown here ({byte})"),
         })
     }

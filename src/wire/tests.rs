@@ -165,6 +165,8 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         (any::<u8>(), text(limits::TEXT_BYTES))
             .prop_map(|(code, text)| Message::Closing { code: ClosingCode::from_byte(code), text }),
+        (any::<u32>(), text(limits::SERVER_ADDRESS_BYTES))
+            .prop_map(|(spread, to)| Message::Draining { spread, to }),
         (any::<u32>(), id(), port()).prop_map(|(request, peer, from)| Message::Introduce {
             request,
             peer,

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use mio::net::TcpListener;
 
 use super::{PeerHost, Sock, Wire};
+use crate::identity::ServerAddr;
 use crate::limits;
 use crate::net::reactor::{Core, Readiness};
 use crate::net::socket::{self, Dialled};
@@ -48,14 +49,14 @@ impl PeerHost {
     /// Finds out where the rendezvous is, then dials it.
     pub(super) fn dial_main(&mut self, core: &mut Core) {
         self.close_main(core);
-        let server = &self.options.server;
+        let server = self.rendezvous();
         match server.host.parse::<IpAddr>() {
             Ok(ip) => {
                 self.candidates = vec![SocketAddr::new(ip, server.port)];
                 self.dial_next(core, None);
             }
             Err(_) => {
-                self.lookup = Some(core.resolve(self.id, server.host.clone(), server.port));
+                self.lookup = Some(core.resolve(self.id, server.host, server.port));
             }
         }
     }
@@ -97,9 +98,14 @@ impl PeerHost {
                 Err(failed) => error = Some(failed),
             }
         }
-        let server = &self.options.server;
+        let server = self.rendezvous();
         let why = error.map_or_else(String::new, |error| error.to_string());
         self.unreachable(&format!("{}:{}: {why}", server.host, server.port));
+    }
+
+    /// The one that is dialled: that of the options, or another one that it has named.
+    fn rendezvous(&self) -> ServerAddr {
+        self.machine.elsewhere().unwrap_or(&self.options.server).clone()
     }
 
     fn unreachable(&mut self, why: &str) {
@@ -282,6 +288,7 @@ impl PeerHost {
         handshake: ClientHandshake,
         reply: &[u8],
     ) -> Result<(), LoginError> {
+        let expected = self.rendezvous().key;
         let Some(Sock::Main(main)) = self.socks.get_mut(key) else { return Ok(()) };
         let server = main.server;
         let number = self.main_port.as_ref().map_or(0, |port| port.number);
@@ -289,14 +296,16 @@ impl PeerHost {
         let login = self.machine.login(number, hosts, new_nonce());
         let (mut payload, mut out) = (Vec::new(), Vec::new());
         login.encode(&mut payload);
-        let (channel, found) = handshake
-            .finish(reply, self.options.server.key, &payload, &mut out)
-            .map_err(LoginError::Handshake)?;
+        let (channel, found) =
+            handshake.finish(reply, expected, &payload, &mut out).map_err(LoginError::Handshake)?;
         main.stage = Stage::Open(channel);
-        let id = found.peer_id();
-        self.events.push_back(Event::ServerKey(id));
-        // From now on this is the rendezvous that we know, whoever answers at its address.
-        self.options.server.key = Some(id);
+        // One that was named to us is known by its key alone.
+        if self.machine.elsewhere().is_none() {
+            let id = found.peer_id();
+            self.events.push_back(Event::ServerKey(id));
+            // From now on this is the rendezvous that we know, whoever answers at its address.
+            self.options.server.key = Some(id);
+        }
         main.wire.send(&out).map_err(|error| LoginError::Lost(error.to_string()))?;
         self.machine.handle_channel(server, clock::now());
         // Those who meet on this machine are on it.

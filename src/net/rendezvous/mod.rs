@@ -35,10 +35,10 @@ use super::reactor::{Core, HostId, Readiness};
 use super::{socket, sys};
 use crate::identity::SecretKey;
 use crate::limits;
-pub use crate::proto::rendezvous::Limits;
 use crate::proto::rendezvous::{
     Action, Config, LinkId, RelayId, Rendezvous, SessionId, counted_address,
 };
+pub use crate::proto::rendezvous::{Farewell, Limits};
 use crate::proto::timers::Timers;
 
 /// What a rendezvous is.
@@ -247,7 +247,33 @@ impl RendezvousHost {
         self.relays.spare_pipes()
     }
 
+    /// Whether it drains, and nothing is left to wait for.
+    pub fn is_drained(&self) -> bool {
+        self.machine.is_drained()
+    }
+
+    /// How many connections to the main port there are, those included that are being closed.
+    pub fn main_links(&self) -> usize {
+        self.main_per_address.values().map(|links| *links as usize).sum()
+    }
+
     // ---- commands ----
+
+    /// Changes what can be changed while it runs. What is in progress keeps its deadlines; lower bounds hold
+    /// for what comes.
+    pub fn reconfigure(&mut self, text: String, relay: bool, dial_back: bool, limits: Limits) {
+        self.relays.set_limits(&limits);
+        let holes = self.machine.config().holes.clone();
+        self.machine.set_config(Config { holes, text, relay, dial_back, limits });
+    }
+
+    /// Begins to stop. Introductions in progress and relayed pairs go on, new ones are refused; peers are
+    /// told when to come back, or where to go. Then [`Self::shut_down`], at the latest when no one waits for
+    /// anything any more ([`Self::is_drained`]).
+    pub fn begin_drain(&mut self, core: &mut Core, farewell: Farewell) {
+        self.machine.begin_drain(farewell);
+        self.drain(core);
+    }
 
     /// Tells every peer that the rendezvous stops, and accepts no more.
     pub fn shut_down(&mut self, core: &mut Core, text: &str) {

@@ -18,6 +18,11 @@ impl Pace {
         Self { per_second: per_second.max(1), taken_until: earliest(now) }
     }
 
+    /// Changes the rate. What is reserved stays so.
+    pub(super) fn set_rate(&mut self, per_second: u64) {
+        self.per_second = per_second.max(1);
+    }
+
     /// Reserves `bytes`. They may pass from the returned instant on, which may lie in the past.
     pub(super) fn reserve(&mut self, bytes: usize, now: Instant) -> Instant {
         let from = self.taken_until.max(earliest(now));

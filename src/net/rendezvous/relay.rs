@@ -79,6 +79,18 @@ impl Relays {
     }
 }
 
+impl Relays {
+    /// Pairs that flow already flow at the new rates.
+    pub(super) fn set_limits(&mut self, limits: &Limits) {
+        self.total.set_rate(limits.relay_total_bytes_per_second);
+        self.bytes_per_second = limits.relay_bytes_per_second;
+        self.idle_time = limits.relay_idle_time;
+        for pair in self.pairs.values_mut() {
+            pair.pace.set_rate(limits.relay_bytes_per_second);
+        }
+    }
+}
+
 impl RendezvousHost {
     // ---- getters ----
 

@@ -283,9 +283,10 @@ impl RendezvousHost {
         code: RefusalCode,
     ) {
         self.counters.turned_away += 1;
-        let closing = Message::Closing { code: ClosingCode::Busy, text: code.to_string() };
         let mut out = Vec::new();
-        channel.seal(&mut out, |out| closing.encode(out));
+        for message in self.machine.refused_login(code) {
+            channel.seal(&mut out, |out| message.encode(out));
+        }
         self.say_goodbye(core, link, &out);
     }
 

@@ -10,6 +10,7 @@
 //! Requests go out as soon as the channel is authenticated: they needn't wait for the welcome.
 
 mod error;
+mod farewell;
 mod holes;
 mod lifetime;
 mod look;
@@ -23,6 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 pub use self::error::LoginError;
+use self::farewell::Whereabouts;
 use self::holes::Holes;
 use self::lifetime::Measurement;
 pub use self::lifetime::{IdleEnd, Lifetime, LifetimeError};
@@ -143,6 +145,7 @@ pub struct Peer {
     events: VecDeque<Event>,
     random: fastrand::Rng,
     rests: HashMap<PeerId, Instant>,
+    whereabouts: Whereabouts,
 }
 
 impl Peer {
@@ -171,6 +174,7 @@ impl Peer {
             events: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),
             rests: HashMap::new(),
+            whereabouts: Whereabouts::default(),
         }
     }
 
@@ -310,6 +314,7 @@ impl Peer {
             return;
         }
         self.main.server = Some(server);
+        self.whereabouts.begin_login();
         self.enter(State::Authenticated, "handshake done");
         if !self.watched.is_empty() {
             self.send(Message::Watch { peers: self.watched.clone() });
@@ -330,6 +335,7 @@ impl Peer {
                 self.actions.push_back(Action::CloseMain);
                 self.handle_main_lost(LoginError::Closed { code, text }, now);
             }
+            Message::Draining { spread, to } => self.handle_draining(spread, &to),
             Message::Prepare { tag, round, probes } => {
                 self.handle_prepare(tag, round, probes, now);
             }
@@ -364,7 +370,8 @@ impl Peer {
         self.take_back_probes();
         self.abandon_measurement();
         self.abandon_look();
-        let retry_in = (self.config.reconnect && !error.is_final()).then(|| self.backoff(&error));
+        let is_final = !self.config.reconnect || self.whereabouts.is_final(&error);
+        let retry_in = (!is_final).then(|| self.next_login(&error, now));
         match retry_in {
             Some(delay) => {
                 self.enter(State::Offline, "lost");
@@ -443,6 +450,7 @@ impl Peer {
         }
         self.clear_login_deadline();
         self.failures = 0;
+        self.whereabouts.arrive(now);
         self.enter(State::LoggedIn, "welcome");
         self.main.observed = Some(welcome.observed);
         self.events
@@ -459,9 +467,13 @@ impl Peer {
         }
         let doubled = limits::RECONNECT_FIRST * 2u32.pow(self.failures.min(10));
         self.failures += 1;
-        let longest = doubled.min(limits::RECONNECT_LONGEST).as_millis() as u64;
-        // Full jitter, so that the peers of a rendezvous that restarts don't come in step; but never
-        // at once, or a rendezvous that refuses would be asked in a loop.
+        self.jittered(doubled.min(limits::RECONNECT_LONGEST))
+    }
+
+    /// Full jitter, so that the peers of a rendezvous that restarts don't come in step; but never at once,
+    /// or a rendezvous that refuses would be asked in a loop.
+    fn jittered(&mut self, longest: Duration) -> Duration {
+        let longest = longest.as_millis() as u64;
         Duration::from_millis(self.random.u64(longest / 10..=longest))
     }
 

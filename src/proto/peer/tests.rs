@@ -11,6 +11,7 @@ use crate::wire::message::{
 use crate::wire::noise::NoiseError;
 use crate::wire::refusal::{ClosingCode, RefusalCode};
 
+mod farewell;
 mod lifetime;
 mod look;
 mod network;

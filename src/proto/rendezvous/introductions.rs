@@ -78,6 +78,9 @@ impl Rendezvous {
         if me.id == request.peer {
             return Err(RefusalCode::Yourself);
         }
+        if self.is_draining() {
+            return Err(RefusalCode::Draining);
+        }
         if self.is_full(asker) {
             return Err(RefusalCode::Busy);
         }
@@ -129,7 +132,7 @@ impl Rendezvous {
         self.stats.introductions_started += 1;
         log::info!(
             "introduced introduction={id} controller={controller} controlled={controlled} \
-             request={} peer={} from={:?}",
+             request={} peer={} port={:?}",
             request.number,
             request.peer,
             request.from
@@ -368,6 +371,9 @@ impl Rendezvous {
                 self.cancel(id, &introduction, other(role), RefusalCode::PeerGone);
             }
             Ending::Vanished(_) | Ending::Connected | Ending::Relayed => {}
+        }
+        for role in ROLES.into_iter().filter(|role| ending != Ending::Vanished(*role)) {
+            self.let_go(introduction.side(role).session);
         }
     }
 

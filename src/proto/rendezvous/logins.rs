@@ -22,8 +22,13 @@ impl Rendezvous {
         now: Instant,
     ) -> Result<SessionId, RefusalCode> {
         let peer = PeerId::of(&key);
+        if self.is_draining() {
+            log::info!("login refused link={} peer={peer} from={observed} code=draining", link.0);
+            self.stats.count_refusal(RefusalCode::Draining);
+            return Err(RefusalCode::Draining);
+        }
         if !self.has_place_for(&peer, login.reachable) {
-            log::debug!("login refused link={} peer={peer} code=busy", link.0);
+            log::info!("login refused link={} peer={peer} from={observed} code=busy", link.0);
             self.stats.count_refusal(RefusalCode::Busy);
             return Err(RefusalCode::Busy);
         }
@@ -34,7 +39,7 @@ impl Rendezvous {
         let session = Session::new(link, observed, key, peer, login, round_trip);
         let id = self.sessions.insert(session);
         log::info!(
-            "login session={id} link={} peer={peer} observed={observed} reachable={reachable} \
+            "login session={id} link={} peer={peer} from={observed} reachable={reachable} \
              agent={agent:?}",
             link.0
         );
@@ -59,8 +64,7 @@ impl Rendezvous {
     fn has_place_for(&self, peer: &PeerId, reachable: bool) -> bool {
         let limits = &self.config.limits;
         let replaces = reachable && self.sessions.reachable(peer).is_some();
-        !self.draining
-            && (replaces || self.sessions.len() < limits.sessions)
+        (replaces || self.sessions.len() < limits.sessions)
             && (reachable || self.sessions.callers(peer) < limits.callers_per_peer)
     }
 
@@ -128,7 +132,7 @@ impl Rendezvous {
     }
 
     /// Takes a session, and all that names it, out.
-    fn detach(&mut self, id: SessionId) -> Option<Session> {
+    pub(super) fn detach(&mut self, id: SessionId) -> Option<Session> {
         self.sessions.get(id)?;
         self.abandon(id);
         self.leave_rooms(id);

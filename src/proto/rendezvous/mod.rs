@@ -6,7 +6,8 @@
 //! message ──▶ consent ──▶ introductions: gather holes ─▶ release both sides ─▶ ended
 //!                ├──────▶ presence: watchers, rooms
 //!                ├──────▶ relay: who joins, and how many may
-//!                └──────▶ dial_back: what NATs let in
+//!                ├──────▶ dial_back: what NATs let in
+//!                └──────▶ drain: the end of it all
 //! ```
 //!
 //! A session costs a slab slot and no timer. Each operation takes O(1) or O(log n), apart from the
@@ -20,6 +21,7 @@
 mod config;
 mod consent;
 mod dial_back;
+mod drain;
 mod introductions;
 mod logins;
 mod memory;
@@ -39,6 +41,8 @@ pub use self::config::{Config, Limits};
 use self::consent::Consent;
 use self::dial_back::DialBacks;
 pub use self::dial_back::counted_address;
+use self::drain::Draining;
+pub use self::drain::Farewell;
 use self::introductions::Request;
 use self::memory::{Memory, Network, Networks};
 use self::presence::Presence;
@@ -110,7 +114,7 @@ pub enum ProbeVerdict {
 /// The machine of a rendezvous.
 ///
 /// - getters: [`Self::stats`], [`Self::sessions`], [`Self::introductions`], …
-/// - commands: [`Self::set_config`], [`Self::drain`]
+/// - commands: [`Self::set_config`], [`Self::begin_drain`], [`Self::drain`]
 /// - events: `handle_*`
 /// - output: [`Self::poll_action`], [`Self::poll_timeout`]
 #[derive(Debug)]
@@ -125,7 +129,7 @@ pub struct Rendezvous {
     /// The consent of peers that have left, so that whom they permit hears "offline".
     departed: Memory<PeerId, Consent>,
     networks: Networks,
-    draining: bool,
+    draining: Option<Draining>,
     outbox: Outbox,
     stats: Stats,
 }
@@ -144,7 +148,7 @@ impl Rendezvous {
             dial_backs: DialBacks::default(),
             departed: Memory::default(),
             networks: Networks::default(),
-            draining: false,
+            draining: None,
             outbox: Outbox::default(),
             stats: Stats::default(),
         }
@@ -157,14 +161,14 @@ impl Rendezvous {
         &self.stats
     }
 
+    /// What the operator has chosen.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The bounds, those that the driver holds included.
     pub fn limits(&self) -> &Limits {
         &self.config.limits
-    }
-
-    /// Whether it stops: no login is granted any more, and no introduction is begun.
-    pub fn is_draining(&self) -> bool {
-        self.draining
     }
 
     /// How many sessions there are.
@@ -200,22 +204,6 @@ impl Rendezvous {
         self.config = config;
     }
 
-    /// Closes all sessions, and grants no login any more. Connections between peers live on, relayed
-    /// ones too.
-    pub fn drain(&mut self, text: &str, _now: Instant) {
-        log::info!("drained sessions={}", self.sessions.len());
-        self.draining = true;
-        self.stats.logouts += self.sessions.len() as u64;
-        for session in self.sessions.iter() {
-            self.outbox.close(session.link, ClosingCode::ShuttingDown, text);
-        }
-        self.sessions.clear();
-        self.introductions.clear();
-        self.release_relays();
-        self.presence = Presence::default();
-        self.departed = Memory::default();
-    }
-
     // ---- events ----
 
     /// A peer has proved its key on a main connection that comes from `remote`.
@@ -247,6 +235,8 @@ impl Rendezvous {
             Message::Outcome { introduction, round, result } => {
                 self.handle_outcome(session, introduction, round, result, now);
             }
+            // All go.
+            Message::Watch { .. } | Message::Join { .. } if self.is_draining() => {}
             Message::Watch { peers } => self.handle_watch(session, peers),
             Message::Join { room } => self.handle_join(session, &room),
             Message::Allow(allow) => self.handle_allow(session, Consent::of(allow)),
@@ -270,6 +260,7 @@ impl Rendezvous {
             Message::Welcome(_)
             | Message::Refused(_)
             | Message::Closing { .. }
+            | Message::Draining { .. }
             | Message::Prepare { .. }
             | Message::Release(_)
             | Message::DialedBack { .. }
@@ -344,8 +335,8 @@ impl Rendezvous {
     }
 
     fn refuse(&mut self, session: SessionId, request: u32, code: RefusalCode) {
-        let link = self.sessions.live(session).link;
-        log::debug!("refused session={session} request={request} code={}", code.label());
+        let (link, peer) = (self.sessions.live(session).link, self.sessions.live(session).id);
+        log::info!("refused session={session} peer={peer} request={request} code={}", code.label());
         self.stats.count_refusal(code);
         let refused = Refused { request, code, text: String::new() };
         self.outbox.send(link, Message::Refused(refused));

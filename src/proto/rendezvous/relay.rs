@@ -203,7 +203,7 @@ impl Rendezvous {
     /// A relayed pair is over, after so many bytes both ways.
     pub fn handle_relay_ended(&mut self, relay: RelayId, bytes: u64, end: RelayEnd) {
         if self.relays.remove(relay).is_some() {
-            log::info!("relay={relay} ended how={} bytes={bytes}", end.label());
+            log::info!("relay ended relay={relay} how={} bytes={bytes}", end.label());
             self.stats.relayed_bytes += bytes;
             *self.stats.relays_ended.entry(end).or_default() += 1;
         }
@@ -288,7 +288,10 @@ impl Rendezvous {
         };
         if let Some(relay) = self.relays.all.get(&id) {
             let [controller, controlled] = relay.peers;
-            log::info!("relay={id} controller={controller} controlled={controlled}");
+            log::info!(
+                "relay begun relay={id} introduction={} controller={controller} controlled={controlled}",
+                relay.introduction
+            );
         }
         self.stats.relays_started += 1;
         JoinVerdict::Paired { relay: id, with }

@@ -270,6 +270,14 @@ impl Sessions {
         self.slab.iter().map(|(_, session)| session)
     }
 
+    pub(super) fn ids(&self) -> Vec<SessionId> {
+        let id = |(index, session): (usize, &Session)| SessionId {
+            index: index as u32,
+            generation: session.generation,
+        };
+        self.slab.iter().map(id).collect()
+    }
+
     pub(super) fn insert(&mut self, mut session: Session) -> SessionId {
         self.generation = self.generation.wrapping_add(1);
         session.generation = self.generation;

@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    Allocation, Allow, Candidate, CandidateKind, DialBackEnd, Filtering, Hairpinning, Login,
-    Mapping, Message, Nat, Pooling, Port, Refusal, Refused, Release, Role, RoundResult, Spray,
-    Welcome,
+    Allow, Candidate, CandidateKind, DialBackEnd, Login, Message, Nat, Port, Refused, Release,
+    Role, RoundResult, Spray, Welcome,
 };
 use crate::identity::PeerId;
 use crate::limits;
@@ -16,6 +15,7 @@ mod kind {
     pub(super) const WELCOME: u8 = 0x01;
     pub(super) const REFUSED: u8 = 0x02;
     pub(super) const CLOSING: u8 = 0x03;
+    pub(super) const DRAINING: u8 = 0x04;
     pub(super) const INTRODUCE: u8 = 0x10;
     pub(super) const PREPARE: u8 = 0x11;
     pub(super) const RELEASE: u8 = 0x12;
@@ -51,6 +51,11 @@ impl Message {
                 out.put_u8(kind::CLOSING);
                 out.put_u8(code.to_byte());
                 out.put_text(text, limits::TEXT_BYTES);
+            }
+            Self::Draining { spread, to } => {
+                out.put_u8(kind::DRAINING);
+                out.put_u32(*spread);
+                out.put_text(to, limits::SERVER_ADDRESS_BYTES);
             }
             Self::Introduce { request, peer, from } => {
                 out.put_u8(kind::INTRODUCE);
@@ -147,6 +152,10 @@ impl Message {
             kind::CLOSING => Self::Closing {
                 code: ClosingCode::from_byte(r.u8("code")?),
                 text: r.text("text", limits::TEXT_BYTES)?,
+            },
+            kind::DRAINING => Self::Draining {
+                spread: r.u32("spread")?,
+                to: r.text("to", limits::SERVER_ADDRESS_BYTES)?,
             },
             kind::INTRODUCE => Self::Introduce {
                 request: r.u32("request")?,
@@ -402,155 +411,6 @@ impl CandidateKind {
             3 => Some(Self::PortMapped),
             4 => Some(Self::Relayed),
             _ => None,
-        }
-    }
-}
-
-impl Nat {
-    fn encode(self, out: &mut Vec<u8>) {
-        out.put_u8(self.mapping.to_byte());
-        self.allocation.encode(out);
-        out.put_u8(self.pooling.to_byte());
-        out.put_u8(self.filtering.to_byte());
-        out.put_u8(self.refusal.to_byte());
-        out.put_u8(self.hairpinning.to_byte());
-    }
-
-    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            mapping: Mapping::from_byte(r.u8("mapping")?),
-            allocation: Allocation::decode(r)?,
-            pooling: Pooling::from_byte(r.u8("pooling")?),
-            filtering: Filtering::from_byte(r.u8("filtering")?),
-            refusal: Refusal::from_byte(r.u8("refusal")?),
-            hairpinning: Hairpinning::from_byte(r.u8("hairpinning")?),
-        })
-    }
-}
-
-/// `kind: u8 | two u16`, whatever the kind, so that an unknown kind can be passed over.
-impl Allocation {
-    fn encode(self, out: &mut Vec<u8>) {
-        let (kind, one, other) = match self {
-            Self::Unknown => (0, 0, 0),
-            Self::Preserving => (1, 0, 0),
-            Self::Sequential { delta, busy } => (2, delta as u16, busy),
-            Self::Random => (3, 0, 0),
-            Self::Block { first, last } => (4, first, last),
-        };
-        out.put_u8(kind);
-        out.put_u16(one);
-        out.put_u16(other);
-    }
-
-    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let kind = r.u8("allocation")?;
-        let (one, other) = (r.u16("allocation")?, r.u16("allocation")?);
-        Ok(match kind {
-            1 => Self::Preserving,
-            2 => Self::Sequential { delta: one as i16, busy: other },
-            3 => Self::Random,
-            4 if one <= other => Self::Block { first: one, last: other },
-            _ => Self::Unknown,
-        })
-    }
-}
-
-impl Mapping {
-    fn to_byte(self) -> u8 {
-        match self {
-            Self::Unknown => 0,
-            Self::None => 1,
-            Self::EndpointIndependent => 2,
-            Self::AddressDependent => 3,
-            Self::AddressAndPortDependent => 4,
-        }
-    }
-
-    fn from_byte(byte: u8) -> Self {
-        match byte {
-            1 => Self::None,
-            2 => Self::EndpointIndependent,
-            3 => Self::AddressDependent,
-            4 => Self::AddressAndPortDependent,
-            _ => Self::Unknown,
-        }
-    }
-}
-
-/// What isn't known to this version counts as unknown: each of these only says what is tried first.
-impl Pooling {
-    fn to_byte(self) -> u8 {
-        match self {
-            Self::Unknown => 0,
-            Self::Paired => 1,
-            Self::Arbitrary => 2,
-        }
-    }
-
-    fn from_byte(byte: u8) -> Self {
-        match byte {
-            1 => Self::Paired,
-            2 => Self::Arbitrary,
-            _ => Self::Unknown,
-        }
-    }
-}
-
-impl Filtering {
-    fn to_byte(self) -> u8 {
-        match self {
-            Self::Unknown => 0,
-            Self::EndpointIndependent => 1,
-            Self::AddressDependent => 2,
-            Self::AddressAndPortDependent => 3,
-        }
-    }
-
-    fn from_byte(byte: u8) -> Self {
-        match byte {
-            1 => Self::EndpointIndependent,
-            2 => Self::AddressDependent,
-            3 => Self::AddressAndPortDependent,
-            _ => Self::Unknown,
-        }
-    }
-}
-
-impl Refusal {
-    fn to_byte(self) -> u8 {
-        match self {
-            Self::Unknown => 0,
-            Self::Silence => 1,
-            Self::Rst => 2,
-            Self::Icmp => 3,
-        }
-    }
-
-    fn from_byte(byte: u8) -> Self {
-        match byte {
-            1 => Self::Silence,
-            2 => Self::Rst,
-            3 => Self::Icmp,
-            _ => Self::Unknown,
-        }
-    }
-}
-
-impl Hairpinning {
-    fn to_byte(self) -> u8 {
-        match self {
-            Self::Unknown => 0,
-            Self::Supported => 1,
-            Self::Unsupported => 2,
-        }
-    }
-
-    fn from_byte(byte: u8) -> Self {
-        match byte {
-            1 => Self::Supported,
-            2 => Self::Unsupported,
-            _ => Self::Unknown,
         }
     }
 }

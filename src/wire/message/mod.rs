@@ -5,6 +5,7 @@
 //! 0x01  Welcome    S → peer    id, observed, token, hole endpoints, text
 //! 0x02  Refused    S → peer    request, code, text
 //! 0x03  Closing    S → peer    code, text
+//! 0x04  Draining   S → peer    spread, to
 //! 0x10  Introduce  peer → S    request, peer, port to be released from
 //! 0x11  Prepare    S → peer    tag, round, probes
 //! 0x12  Release    S → peer    introduction, request, round, role, delay, peer's key, its nonce,
@@ -31,6 +32,7 @@
 //! [`Login`] isn't in the table: it travels inside the handshake ([`super::noise`]).
 
 mod layout;
+mod nat;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -366,6 +368,14 @@ pub enum Message {
         code: ClosingCode,
         /// The same for a person; may be empty.
         text: String,
+    },
+    /// S stops: nothing new is granted, and [`Self::Closing`] follows when nothing of this session is in
+    /// progress any more.
+    Draining {
+        /// Come back within this time, at a moment chosen at random. Milliseconds.
+        spread: u32,
+        /// Another rendezvous to go to, as `KEY@HOST:PORT`; empty if there is none.
+        to: String,
     },
     /// Bring me together with a peer.
     Introduce {

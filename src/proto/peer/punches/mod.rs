@@ -15,7 +15,7 @@ use crate::proto::punch::candidates::OwnAddresses;
 use crate::proto::punch::{
     Action as PunchAction, ConnId, DialError, Outcome, PathError, Preference, Punch, PunchError,
 };
-use crate::wire::message::{Message, Port, Refused, Release, Role, RoundResult, Token};
+use crate::wire::message::{Message, Port, Release, Role, RoundResult, Token};
 use crate::wire::noise::PathContext;
 use crate::wire::refusal::RefusalCode;
 use crate::wire::stun::Join;
@@ -82,6 +82,11 @@ impl Punches {
 
     /// The rendezvous is lost: what it has not released must be asked for again. Returns the tags of
     /// the holes that were meant for it.
+    /// Whether a request waits for a login.
+    pub(super) fn are_waiting(&self) -> bool {
+        self.entries.iter().any(|(_, entry)| !entry.sent && entry.request != 0)
+    }
+
     fn forget_sent(&mut self) -> Vec<u64> {
         let mut holes = Vec::new();
         for (_, entry) in &mut self.entries {
@@ -313,20 +318,6 @@ impl Peer {
     }
 
     // ---- what S says ----
-
-    pub(super) fn handle_refused(&mut self, refused: Refused, now: Instant) {
-        match self.punches.by_request.get(&refused.request) {
-            Some(id) => {
-                let id = *id;
-                self.with_punch(id, now, |punch| {
-                    punch.fail(PunchError::Refused(refused.code), now);
-                });
-            }
-            None => {
-                self.events.push_back(Event::Refused { code: refused.code, text: refused.text })
-            }
-        }
-    }
 
     pub(super) fn handle_cancelled(&mut self, introduction: u64, code: RefusalCode, now: Instant) {
         let error = match code {

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use super::PunchId;
+use super::{Event, PunchId};
 use crate::identity::PeerId;
 use crate::limits;
 use crate::proto::peer::Peer;
 use crate::proto::punch::PunchError;
-use crate::wire::message::{Message, Port};
+use crate::wire::message::{Message, Port, Refused};
+use crate::wire::refusal::RefusalCode;
 
 impl Peer {
     pub(super) fn next_request(&mut self) -> u32 {
@@ -45,7 +46,8 @@ impl Peer {
         let Some(entry) = self.punches.peek(id) else { return };
         let (peer, request) = (entry.peer, entry.request);
         let fresh = self.main_port_rests(peer, now) || self.main.local_port == 0;
-        if entry.sent || !self.may_ask() || (fresh && self.main.welcome.is_none()) {
+        let granted = self.may_ask() && !self.whereabouts.is_told_to_go();
+        if entry.sent || !granted || (fresh && self.main.welcome.is_none()) {
             return;
         }
         let hole = if fresh { self.take_hole(id, now) } else { None };
@@ -85,6 +87,27 @@ impl Peer {
             let error = if entry.sent { PunchError::NoAnswer } else { PunchError::RendezvousLost };
             entry.punch.fail(error, now);
             self.touch(id, now);
+        }
+    }
+
+    pub(in crate::proto::peer) fn handle_refused(&mut self, refused: Refused, now: Instant) {
+        match self.punches.by_request.get(&refused.request) {
+            // It crossed the word that S stops, and waits for the next login.
+            Some(id) if refused.code == RefusalCode::Draining => {
+                let id = *id;
+                if let Some(entry) = self.punches.get(id) {
+                    entry.sent = false;
+                }
+            }
+            Some(id) => {
+                let id = *id;
+                self.with_punch(id, now, |punch| {
+                    punch.fail(PunchError::Refused(refused.code), now);
+                });
+            }
+            None => {
+                self.events.push_back(Event::Refused { code: refused.code, text: refused.text })
+            }
         }
     }
 }

@@ -200,7 +200,7 @@ fn drained_it_closes_all_and_admits_nobody() {
     )));
     world.s.assert_empty();
     world.close(a);
-    assert_eq!(world.try_login(1, open_login(1)), Err(RefusalCode::Busy));
+    assert_eq!(world.try_login(1, open_login(1)), Err(RefusalCode::Draining));
 }
 
 #[test]

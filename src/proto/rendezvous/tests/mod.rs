@@ -2,6 +2,7 @@
 
 mod counts;
 mod dial_back;
+mod drain;
 mod introductions;
 mod logins;
 mod presence;

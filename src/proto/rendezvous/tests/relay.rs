@@ -235,3 +235,17 @@ fn draining_refuses_who_waits_and_leaves_the_pairs() {
     assert_eq!(meeting.world.refused_links(), [(LinkId(1), RelayRefusal::Unknown)]);
     assert_eq!(meeting.world.s.relays(), 1);
 }
+
+#[test]
+fn while_it_drains_a_relay_may_be_joined_and_is_waited_for() {
+    let mut meeting = Meeting::new();
+    assert_eq!(meeting.join(101, Role::Controlled), JoinVerdict::Waiting);
+    meeting.world.s.begin_drain(Farewell::default());
+    let JoinVerdict::Paired { relay, .. } = meeting.join(102, Role::Controller) else { panic!() };
+    let (a, introduction) = (meeting.a, meeting.release.introduction);
+    meeting.world.outcome(a, introduction, 1, RoundResult::Relayed);
+    let s = &mut meeting.world.s;
+    assert_eq!((s.sessions(), s.relays(), s.is_drained()), (0, 1, false));
+    s.handle_relay_ended(relay, 1000, RelayEnd::Finished);
+    assert!(s.is_drained());
+}
