@@ -2,6 +2,8 @@
 //!
 //! Every wait has a deadline, nothing sleeps, and whatever was started is killed in the end.
 
+#[path = "cli/drain.rs"]
+mod drain;
 #[path = "cli/nat.rs"]
 mod nat;
 #[path = "cli/operator.rs"]

@@ -35,17 +35,22 @@ mod worker;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use self::args::{Cli, Command};
 use crate::cli::exit;
-use crate::cli::logging;
+use crate::cli::logging::{self, Lines};
 use crate::cli::output::{Output, Stream};
+
+/// The command line, for man pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Reads the command line, runs what it says, and tells how that ended.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::start(cli.global.verbose);
+    logging::start(cli.global.verbose, Lines::Indented);
     let output =
         Output::new("gimlet-bench", cli.global.json, cli.global.verbose > 0, Stream::Stdout);
     let result = match &cli.command {
@@ -54,5 +59,7 @@ pub fn main() -> ExitCode {
         Command::MemoryOf(args) => modes::memory::run_one(args),
         command => modes::run(&cli.global, command, &output),
     };
-    exit::finish(&output, result)
+    let code = exit::finish(&output, result);
+    logging::finish();
+    code
 }

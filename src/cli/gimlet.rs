@@ -2,25 +2,33 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use super::args::{Cli, Command, NatArgs};
 use super::exit::{self, Failure};
+use super::logging::{self, Lines};
 use super::output::{Output, Stream};
 use super::session::Context;
 use super::settings::Settings;
-use super::{book, demo, forward, logging, nat, ping, pipe, share, watch};
+use super::{book, demo, forward, nat, ping, pipe, share, watch};
+
+/// The command line, for man pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Reads the command line, does what it says, and tells how that ended.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::start(cli.global.verbose);
+    logging::start(cli.global.verbose, Lines::Indented);
     let stream = match cli.command {
         Command::Pipe(_) => Stream::Stderr,
         _ => Stream::Stdout,
     };
     let output = Output::new("gimlet", cli.global.json, cli.global.verbose > 0, stream);
-    exit::finish(&output, run(&cli, output))
+    let code = exit::finish(&output, run(&cli, output));
+    logging::finish();
+    code
 }
 
 fn run(cli: &Cli, output: Output) -> Result<(), Failure> {

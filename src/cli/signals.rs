@@ -1,29 +1,38 @@
-//! SIGINT, SIGTERM and SIGHUP as events of the loop. The library registers no handlers; the programs
+//! Signals as events of the loop: SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2. The library registers no handlers; the programs
 //! do.
 
 use std::io::{self, Read};
 
 use mio::net::UnixStream;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::pipe;
 
 use super::exit;
 use crate::net::reactor::Reactor;
 
-/// A wish that the program end.
+/// A wish: that the program end, in most cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// SIGINT: the user's.
     Interrupt,
     /// SIGTERM: the system's.
     Terminate,
-    /// SIGHUP: the terminal is gone; or ssh, which tells a ProxyCommand so that it has ended.
+    /// SIGHUP: the terminal is gone; or ssh, which tells a ProxyCommand so that it has ended. To `gimletd`:
+    /// read the settings again.
     HangUp,
+    /// SIGUSR1: say more in the log.
+    LogMore,
+    /// SIGUSR2: say less.
+    LogLess,
 }
 
 impl Signal {
-    /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Interrupt, Self::Terminate, Self::HangUp];
+    /// Those that a peer ends by.
+    pub(crate) const ENDS: [Self; 3] = [Self::Interrupt, Self::Terminate, Self::HangUp];
+
+    /// Those that a rendezvous knows.
+    pub(crate) const DAEMON: [Self; 5] =
+        [Self::Interrupt, Self::Terminate, Self::HangUp, Self::LogMore, Self::LogLess];
 
     /// The exit code of a program that did not finish because of it.
     pub(crate) fn exit_code(self) -> u8 {
@@ -31,6 +40,7 @@ impl Signal {
             Self::Interrupt => exit::INTERRUPTED,
             Self::Terminate => exit::TERMINATED,
             Self::HangUp => exit::HUNG_UP,
+            Self::LogMore | Self::LogLess => exit::OTHER,
         }
     }
 
@@ -39,6 +49,8 @@ impl Signal {
             Self::Interrupt => SIGINT,
             Self::Terminate => SIGTERM,
             Self::HangUp => SIGHUP,
+            Self::LogMore => SIGUSR1,
+            Self::LogLess => SIGUSR2,
         }
     }
 

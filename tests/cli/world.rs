@@ -173,8 +173,16 @@ impl World {
     }
 
     pub(crate) fn at(main: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let rendezvous = Program::start(gimletd(&directory).args(["--main", main]));
+        Self::with(main, &[])
+    }
+
+    /// With further options of the rendezvous.
+    pub(crate) fn with(main: &str, options: &[&str]) -> Self {
+        Self::in_directory(tempfile::tempdir().unwrap(), main, options)
+    }
+
+    pub(crate) fn in_directory(directory: tempfile::TempDir, main: &str, options: &[&str]) -> Self {
+        let rendezvous = Program::start(gimletd(&directory).args(["--main", main]).args(options));
         let server = rendezvous.line("@127.0.0.1:");
         Self { rendezvous, server, directory }
     }

@@ -10,8 +10,8 @@ use clap::{Parser, Subcommand};
 use super::super::target::parse_bind;
 use super::bounds::Chosen;
 use super::file;
-use super::units::Rate;
-use crate::identity::DEFAULT_PORT;
+use super::units::{Rate, Time};
+use crate::identity::{DEFAULT_PORT, ServerAddr};
 
 /// The rendezvous of Gimlet: brings peers behind NATs together.
 ///
@@ -26,7 +26,8 @@ use crate::identity::DEFAULT_PORT;
     gimletd --main 127.0.0.1:0 --hole 127.0.0.1:0 --hole 127.0.0.1:0 --state /tmp/rendezvous\n\n\
     gimletd check --default > gimletd.toml\n\n\
     The settings of FILE are shown and explained by gimletd check --default.\n\
-    SIGTERM and SIGINT tell all peers to come back later, and end it with exit code 0.")]
+    SIGTERM and SIGINT end it with exit code 0, when what is in progress has ended and all peers know; a \
+    second one at once. SIGHUP reads FILE again. SIGUSR1 logs more, SIGUSR2 less.")]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -117,6 +118,15 @@ pub(crate) struct Args {
     /// Never dial a peer back: peers don't learn what their NATs let in
     #[arg(long)]
     pub(crate) no_dial_back: bool,
+
+    // Not a doc comment: rustdoc would look for a link.
+    #[arg(long, value_name = "TIME", value_parser = file::drain_time)]
+    #[arg(help = "After SIGTERM, how long what is in progress may take to end [default: 10s]")]
+    pub(crate) drain_time: Option<Time>,
+
+    /// After SIGTERM, the rendezvous to which peers go
+    #[arg(long, value_name = "KEY@HOST:PORT", value_parser = file::other_server)]
+    pub(crate) drain_to: Option<ServerAddr>,
 
     // Not a doc comment: rustdoc would look for a link.
     #[arg(long, value_name = "NAME=VALUE")]

@@ -8,7 +8,9 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
+use log::LevelFilter;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -18,13 +20,15 @@ use super::super::target::parse_bind;
 use super::super::toml_file::place_of;
 use super::bounds::{BOUNDS, Bound, Unit};
 use super::settings::Settings;
-use super::units::Rate;
+use super::units::{Rate, Time};
 use crate::identity::{DEFAULT_PORT, ServerAddr};
 use crate::limits;
 use crate::net::rendezvous::Limits;
 
 /// The table of the bounds.
 const LIMITS: &str = "limits";
+
+const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
 
 /// What a file says. What is left out is `None`, and of the limits the default.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +41,9 @@ pub(crate) struct File {
     pub(crate) state: Option<PathBuf>,
     pub(crate) relay: Option<bool>,
     pub(crate) dial_back: Option<bool>,
+    pub(crate) drain_time: Option<Time>,
+    pub(crate) drain_to: Option<ServerAddr>,
+    pub(crate) log: Option<LevelFilter>,
     pub(crate) limits: Limits,
 }
 
@@ -147,6 +154,30 @@ pub(crate) const SETTINGS: &[Setting] = &[
         needs_restart: false,
         read: |file, value| flag(value).map(|on| file.dial_back = Some(on)),
         show: |settings| Some(settings.dial_back.to_string()),
+    },
+    Setting {
+        name: "drain-time",
+        about: "After SIGTERM: how long what is in progress may take to end, at most 1h.",
+        example: "\"10s\"",
+        needs_restart: false,
+        read: |file, value| checked(value, drain_time).map(|time| file.drain_time = Some(time)),
+        show: |settings| Some(format!("\"{}\"", Time(settings.drain_time))),
+    },
+    Setting {
+        name: "drain-to",
+        about: "After SIGTERM: the rendezvous to which peers go meanwhile, with its key.",
+        example: "\"KEY@other.example.net:4000\"",
+        needs_restart: false,
+        read: |file, value| checked(value, other_server).map(|to| file.drain_to = Some(to)),
+        show: |settings| settings.drain_to.as_ref().map(|to| format!("\"{to}\"")),
+    },
+    Setting {
+        name: "log",
+        about: "What is logged: off, error, warn, info, debug or trace. From info on with ids and addresses.",
+        example: "\"warn\"",
+        needs_restart: false,
+        read: |file, value| checked(value, log_level).map(|level| file.log = Some(level)),
+        show: |settings| Some(format!("\"{}\"", settings.log).to_lowercase()),
     },
 ];
 
@@ -327,6 +358,32 @@ pub(crate) fn check_holes(holes: &[SocketAddr]) -> Result<(), String> {
     }
 }
 
+/// How long a drain may take.
+pub(crate) fn drain_time(text: &str) -> Result<Time, String> {
+    let time: Time = text.parse()?;
+    match time.0 <= LONGEST_DRAIN {
+        true => Ok(time),
+        false => Err(format!("{time} is out of its range, 0s to {}", Time(LONGEST_DRAIN))),
+    }
+}
+
+/// Another rendezvous, which peers recognise by its key.
+pub(crate) fn other_server(text: &str) -> Result<ServerAddr, String> {
+    let server: ServerAddr = text.parse().map_err(|error| format!("{error}"))?;
+    match server.key {
+        Some(_) => Ok(server),
+        None => Err("it must be KEY@HOST:PORT: peers go nowhere without a key".to_owned()),
+    }
+}
+
+fn log_level(text: &str) -> Result<LevelFilter, String> {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    match levels.contains(&text) {
+        true => Ok(text.parse().expect("they are the names of all levels")),
+        false => Err(format!("{text:?} is none of {}", levels.join(", "))),
+    }
+}
+
 // ---- writing -----------------------------------------------------------------------------------------
 
 /// The settings that hold, as a file that would set them.
@@ -392,7 +449,7 @@ fn list(addresses: &[SocketAddr]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::identity::PeerId;
 
     fn mistakes(text: &str) -> Vec<String> {
         let told = told(Path::new("d.toml"), text, File::parse(text).unwrap_err());
@@ -457,11 +514,11 @@ mod tests {
     /// Uncommented, the default file sets what holds anyway.
     #[test]
     fn the_commented_file_shows_the_defaults() {
-        let commented = commented();
+        let (commented, key) = (commented(), PeerId::from_bytes([7; 15]).to_string());
         let text: String = commented
             .lines()
             .map(|line| match line.strip_prefix('#') {
-                Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
+                Some(rest) if !rest.starts_with(' ') => format!("{}\n", rest.replace("KEY", &key)),
                 _ => format!("{line}\n"),
             })
             .collect();

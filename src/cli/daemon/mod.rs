@@ -5,6 +5,7 @@ mod args;
 mod bounds;
 mod check;
 mod file;
+mod lifecycle;
 mod operator;
 mod settings;
 mod units;
@@ -12,25 +13,23 @@ mod units;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 
 use self::addresses::Places;
 pub(crate) use self::args::Cli;
 use self::args::{Args, Command};
+use self::lifecycle::Daemon;
 use self::operator::Operator;
 use self::settings::Settings;
 use super::exit::{self, Failure};
+use super::logging;
 use super::output::Output;
 use super::signals::{Signal, Signals};
 use crate::identity::PeerId;
 use crate::net::reactor::{HostId, Reactor};
 use crate::net::rendezvous::{Options, RendezvousHost};
-use crate::net::{clock, interfaces, sys};
-
-/// How long peers may take to hear that the rendezvous stops.
-const DRAIN_TIME: Duration = Duration::from_secs(3);
+use crate::net::{interfaces, sys};
 
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
@@ -43,23 +42,23 @@ pub(crate) fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
 /// Runs until a signal ends it.
 fn serve(args: &Args, output: &Output) -> Result<(), Failure> {
     let settings = Settings::load(args)?;
+    logging::set_level(settings.log);
     for warning in settings.warnings() {
         log::warn!("{warning}");
     }
     let (state, key) = settings.key(&|name| std::env::var_os(name))?;
     let key = Arc::new(key);
+    settings.check_drain_to(key.public().peer_id())?;
     let descriptors = sys::raise_descriptor_limit()?;
     let mut reactor = Reactor::new()?;
     // Before anything is printed: whoever reads it may send a signal at once.
-    let mut signals = Signals::watch(&mut reactor, &[Signal::Interrupt, Signal::Terminate])?;
+    let signals = Signals::watch(&mut reactor, &Signal::DAEMON)?;
     let host = open(&mut reactor, settings.options(Arc::clone(&key)))?;
-    let mut operator = Operator::open(&mut reactor, host, settings.admin)?;
+    let operator = Operator::open(&mut reactor, host, settings.admin)?;
     let admin = operator.address()?;
     let place = Place { key: key.public().peer_id(), state: &state, admin, descriptors };
     announce(&mut reactor, host, &settings, &place, output)?;
-    let signal = wait(&mut reactor, &mut operator, &mut signals)?;
-    log::info!("{signal:?}: drains");
-    drain(&mut reactor, host, &mut operator, &mut signals)
+    Daemon { args, settings, key: place.key, reactor, host, operator, signals }.run()
 }
 
 fn open(reactor: &mut Reactor, options: Options) -> Result<HostId, Failure> {
@@ -169,37 +168,4 @@ fn with_key(key: PeerId, places: &[String]) -> Vec<String> {
 fn list(addresses: &[SocketAddr]) -> String {
     let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     texts.join(", ")
-}
-
-// ---- how it ends ----
-
-fn wait(
-    reactor: &mut Reactor,
-    operator: &mut Operator,
-    signals: &mut Signals,
-) -> Result<Signal, Failure> {
-    loop {
-        if let Some(signal) = operator.turn(reactor, signals, None)?.first() {
-            return Ok(*signal);
-        }
-    }
-}
-
-/// Tells the peers, so that they come back later and not all at once. A second signal ends it at
-/// once.
-fn drain(
-    reactor: &mut Reactor,
-    host: HostId,
-    operator: &mut Operator,
-    signals: &mut Signals,
-) -> Result<(), Failure> {
-    let deadline = clock::now() + DRAIN_TIME;
-    let text = "the rendezvous is shutting down";
-    reactor.with_rendezvous(host, |rendezvous, core| rendezvous.shut_down(core, text));
-    while reactor.rendezvous(host).sockets() > 0 && clock::now() < deadline {
-        if !operator.turn(reactor, signals, Some(deadline))?.is_empty() {
-            break;
-        }
-    }
-    Ok(())
 }

@@ -3,12 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use log::LevelFilter;
 
 use super::super::exit::{self, Failure};
 use super::super::home::{Environment, base};
+use super::super::logging;
 use super::args::Args;
-use super::file::{File, check_holes};
-use crate::identity::{DEFAULT_PORT, KeyFileError, SecretKey, load_or_create};
+use super::bounds::BOUNDS;
+use super::file::{File, SETTINGS, check_holes};
+use crate::identity::{DEFAULT_PORT, KeyFileError, PeerId, SecretKey, ServerAddr, load_or_create};
 use crate::limits;
 use crate::net::rendezvous::{Limits, Options};
 
@@ -17,6 +22,9 @@ const HOLE_PORTS: [u16; 2] = [8000, 8001];
 
 /// Where a service of the system keeps its state.
 const SYSTEM_STATE: &str = "/var/lib/gimlet";
+
+/// How long what is in progress may take to end: a punch of three rounds, in most cases.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// The settings of one run.
 #[derive(Clone, Debug)]
@@ -34,7 +42,23 @@ pub(crate) struct Settings {
     pub(crate) relay: bool,
     /// Whether peers may have themselves dialled back.
     pub(crate) dial_back: bool,
+    /// How long what is in progress may take to end once it should stop.
+    pub(crate) drain_time: Duration,
+    /// Where peers go then.
+    pub(crate) drain_to: Option<ServerAddr>,
+    /// What is logged.
+    pub(crate) log: LevelFilter,
     pub(crate) limits: Limits,
+}
+
+/// A setting that differs from another one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) name: String,
+    /// As the file has it; "-" if it is not set.
+    pub(crate) old: String,
+    pub(crate) new: String,
+    pub(crate) needs_restart: bool,
 }
 
 impl Settings {
@@ -65,8 +89,49 @@ impl Settings {
             state: named.or(file.state),
             relay: !args.no_relay && file.relay.unwrap_or(true),
             dial_back: !args.no_dial_back && file.dial_back.unwrap_or(true),
+            drain_time: args.drain_time.or(file.drain_time).map_or(DRAIN_TIME, |time| time.0),
+            drain_to: args.drain_to.clone().or(file.drain_to),
+            log: match args.verbose {
+                0 => file.log.unwrap_or(LevelFilter::Warn),
+                verbose => logging::level(verbose),
+            },
             limits,
         })
+    }
+
+    /// Peers that are sent to us by ourselves would come back at once.
+    pub(crate) fn check_drain_to(&self, own: PeerId) -> Result<(), Failure> {
+        match &self.drain_to {
+            Some(to) if to.key == Some(own) => {
+                Err(Failure::usage("drain-to names this very rendezvous, by its own key"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What differs from these settings in `new`.
+    pub(crate) fn changes(&self, new: &Self) -> Vec<Change> {
+        let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        let settings = SETTINGS.iter().map(|setting| Change {
+            name: setting.name.to_owned(),
+            old: shown((setting.show)(self)),
+            new: shown((setting.show)(new)),
+            needs_restart: setting.needs_restart,
+        });
+        let bounds = BOUNDS.iter().map(|bound| Change {
+            name: bound.name(),
+            old: bound.show(&self.limits),
+            new: bound.show(&new.limits),
+            needs_restart: false,
+        });
+        settings.chain(bounds).filter(|change| change.old != change.new).collect()
+    }
+
+    /// Becomes `new`, but for what holds from a start to an end.
+    pub(crate) fn take_over(&mut self, new: Self) {
+        let Self { main, holes, admin, public, state, .. } = std::mem::replace(self, new);
+        (self.main, self.holes, self.admin) = (main, holes, admin);
+        (self.public, self.state) = (public, state);
     }
 
     /// What is sound and yet no good idea.
@@ -244,6 +309,50 @@ mod tests {
             load("", &["--public", host]).unwrap_err();
         }
         load("", &["--public", "2001:db8::1"]).unwrap();
+    }
+
+    #[test]
+    fn what_differs_is_told_and_taken_over_unless_it_needs_a_restart() {
+        let file = |port: u16, text: &str, rooms: u32| {
+            format!("main = [\"[::1]:{port}\"]\ntext = \"{text}\"\n[limits]\nrooms = {rooms}\n")
+        };
+        let mut old = load(&file(4000, "a", 5), &[]).unwrap();
+        assert_eq!(old.changes(&old), []);
+        let new = load(&file(5000, "b", 6), &["--public", "x.example"]).unwrap();
+        let changes = old.changes(&new);
+        let told = |needs_restart| {
+            let of_kind = changes.iter().filter(move |it| it.needs_restart == needs_restart);
+            of_kind
+                .map(|it| (it.name.as_str(), it.old.as_str(), it.new.as_str()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(false), [("text", "\"a\"", "\"b\""), ("rooms", "5", "6")]);
+        let main = ("main", "[\"[::1]:4000\"]", "[\"[::1]:5000\"]");
+        assert_eq!(told(true), [main, ("public", "-", "\"x.example\"")]);
+        old.take_over(new.clone());
+        assert_eq!((old.text.as_str(), old.limits.rooms), ("b", 6));
+        let left = old.changes(&new);
+        assert!(left.len() == 2 && left.iter().all(|change| change.needs_restart));
+    }
+
+    #[test]
+    fn how_it_stops_and_what_it_logs() {
+        let settings = load("", &[]).unwrap();
+        assert_eq!((settings.drain_time, settings.log), (DRAIN_TIME, LevelFilter::Warn));
+        let key = PeerId::from_bytes([7; 15]);
+        let file =
+            format!("drain-time = \"3s\"\ndrain-to = \"{key}@a.example\"\nlog = \"debug\"\n");
+        let settings = load(&file, &[]).unwrap();
+        assert_eq!((settings.drain_time.as_secs(), settings.log), (3, LevelFilter::Debug));
+        settings.check_drain_to(key).unwrap_err();
+        settings.check_drain_to(PeerId::from_bytes([8; 15])).unwrap();
+        let line = ["--drain-time", "0s", "-v", "--drain-to", &format!("{key}@b.example:7")];
+        let settings = load(&file, &line).unwrap();
+        assert_eq!((settings.drain_time.as_secs(), settings.log), (0, LevelFilter::Info));
+        assert_eq!(settings.drain_to.unwrap().host, "b.example");
+        for wrong in ["drain-to = \"a.example\"", "log = \"loud\"", "drain-time = \"2h\""] {
+            load(wrong, &[]).unwrap_err();
+        }
     }
 
     /// What is printed sets what it shows.
