@@ -45,7 +45,7 @@ impl Rendezvous {
         for peer in &peers {
             self.tell_if_online(session, *peer);
         }
-        self.sessions.live_mut(session).watching = peers.into_boxed_slice();
+        self.sessions.live_mut(session).watch(peers);
         if refused {
             self.refuse(session, 0, RefusalCode::Busy);
         }
@@ -79,8 +79,7 @@ impl Rendezvous {
     }
 
     pub(super) fn unwatch(&mut self, session: SessionId) {
-        let watching = std::mem::take(&mut self.sessions.live_mut(session).watching);
-        for peer in watching {
+        for peer in self.sessions.live_mut(session).watch(Vec::new()) {
             self.presence.unwatch(&peer, session);
         }
     }
@@ -113,7 +112,7 @@ impl Rendezvous {
         if room.is_empty() || room.len() > limits::ROOM_NAME_BYTES {
             return Err(RefusalCode::Protocol);
         }
-        let rooms = &self.sessions.live(session).rooms;
+        let rooms = self.sessions.live(session).rooms();
         if rooms.iter().any(|joined| **joined == *room) {
             return Ok(());
         }
@@ -123,8 +122,7 @@ impl Rendezvous {
         let name = self.presence.room_with_place(room, &self.config.limits)?;
         self.announce(session, &name);
         self.presence.enter(&name, Member { session, id: self.sessions.live(session).id });
-        let joiner = self.sessions.live_mut(session);
-        joiner.rooms = joiner.rooms.iter().cloned().chain([name]).collect();
+        self.sessions.live_mut(session).enter_room(name);
         Ok(())
     }
 
@@ -149,7 +147,7 @@ impl Rendezvous {
     pub(super) fn leave_rooms(&mut self, session: SessionId) {
         let leaver = self.sessions.live_mut(session);
         let id = leaver.id;
-        for room in std::mem::take(&mut leaver.rooms) {
+        for room in leaver.leave_rooms() {
             self.presence.leave(&room, session);
             let members = self.presence.members(&room);
             if members.iter().any(|member| member.id == id) {
@@ -234,14 +232,14 @@ impl Presence {
             assert!(!watchers.is_empty());
             let distinct: BTreeSet<_> = watchers.iter().collect();
             assert_eq!(distinct.len(), watchers.len());
-            assert!(watchers.iter().all(|id| sessions.live(*id).watching.contains(peer)));
+            assert!(watchers.iter().all(|id| sessions.live(*id).watching().contains(peer)));
         }
         assert_eq!(self.watches, self.watchers.values().map(Vec::len).sum::<usize>());
         for (room, members) in &self.rooms {
             assert!(!members.is_empty());
-            assert!(members.iter().all(|it| sessions.live(it.session).rooms.contains(room)));
+            assert!(members.iter().all(|it| sessions.live(it.session).rooms().contains(room)));
         }
-        let joined: usize = sessions.iter().map(|session| session.rooms.len()).sum();
+        let joined: usize = sessions.iter().map(|session| session.rooms().len()).sum();
         assert_eq!(joined, self.rooms.values().map(Vec::len).sum::<usize>());
     }
 }
