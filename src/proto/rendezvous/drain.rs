@@ -92,7 +92,8 @@ impl Rendezvous {
         self.presence = Presence::default();
         for session in self.sessions.ids() {
             let it = self.sessions.live_mut(session);
-            (it.watching, it.rooms) = Default::default();
+            it.watch(Vec::new());
+            it.leave_rooms();
             self.outbox.send(it.link, message.clone());
             self.let_go(session);
         }
