@@ -75,17 +75,31 @@ fn knows_itself(nat: Nat) {
     let lab = Lab::plan().between(nat, Nat::OPEN).build();
     let rendezvous = Rendezvous::start(&lab);
     let (peer, friend) = (Peer::new(&lab.a, &rendezvous), Peer::new(&lab.b, &rendezvous));
-    let share = peer.share("web", at([127, 0, 0, 1], 8080), &friend);
-    let shown = loop {
-        let event = share.event("mapping", SOON);
-        if event["complete"] == true {
-            break event;
-        }
-    };
     // What is seen of two NATs is the outer one, since the inner ones keep ports.
     let truth = Truth::of(nat.chain().last().unwrap(), nat.foreign);
-    println!("{}: {shown}", nat.name);
-    assert_eq!(truth.differences(&shown), Vec::<String>::new(), "{}: {shown}", nat.name);
+    // In one login of 64 such a pool happens to draw one address for all that is looked at.
+    let logins = if matches!(nat.pool, Pool::Arbitrary(_)) { 3 } else { 1 };
+    let mut differences = Vec::new();
+    for _ in 0..logins {
+        let shown = look(&peer, &friend);
+        println!("{}: {shown}", nat.name);
+        differences = truth.differences(&shown);
+        if differences.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(differences, Vec::<String>::new(), "{}", nat.name);
+}
+
+/// What a new login says of the peer's NAT.
+fn look(peer: &Peer, friend: &Peer) -> serde_json::Value {
+    let share = peer.share("web", at([127, 0, 0, 1], 8080), friend);
+    loop {
+        let event = share.event("mapping", SOON);
+        if event["complete"] == true {
+            return event;
+        }
+    }
 }
 
 /// What should be said of a NAT.
