@@ -68,6 +68,12 @@ impl Figure {
         }
     }
 
+    /// The server had other work in that time: its CPU time can't be divided by these operations.
+    pub(super) fn among_others(mut self) -> Self {
+        self.server_cpu_us_per_operation = None;
+        self
+    }
+
     /// What one operation costs the server, in microseconds.
     pub(super) fn cost(&self) -> Option<f64> {
         self.server_cpu_us_per_operation

@@ -53,7 +53,9 @@ pub(super) fn run(run: &mut Run<'_>, args: &PunchArgs) -> Result<Report, Failure
     let storms = others.map(|mut others| others.collect(&run.vigil)).transpose()?;
     let floor = run.floor(Shape::Forward, args.count as u64, args.in_flight)?;
     let mut report = run.report("punch");
-    report.beside_floor(Figure::new("punch", &tally, &cost), floor);
+    let figure = Figure::new("punch", &tally, &cost);
+    let figure = if storm > 0 { figure.among_others() } else { figure };
+    report.beside_floor(figure, floor);
     report
         .note("both peers are real and share one thread; from the request to a proved connection");
     if let Some(storms) = storms.filter(|_| storm > 0) {
