@@ -467,6 +467,10 @@ pub const TURN_BYTES: usize = 256 * 1024;
 /// Connections accepted from one listener in one turn.
 pub const TURN_ACCEPTS: usize = 64;
 
+/// Steps of handshakes in one turn, each some 50 µs of arithmetic on curves: sessions wait a millisecond for
+/// them at most, however many peers come back at once.
+pub const TURN_HANDSHAKE_STEPS: usize = 16;
+
 /// Datagrams read from one socket in one turn.
 pub const TURN_DATAGRAMS: usize = 64;
 

@@ -169,7 +169,7 @@ impl PeerHost {
             return self.lose_main(core, LoginError::Lost(error.to_string()));
         }
         if ready.readable
-            && let Err(error) = self.read_main(core, key)
+            && let Err(error) = self.read_main(core, key, ready)
         {
             self.lose_main(core, error);
         }
@@ -203,7 +203,12 @@ impl PeerHost {
     }
 
     /// Reads a turn's worth; what is left waits for the next turn.
-    fn read_main(&mut self, core: &mut Core, key: usize) -> Result<(), LoginError> {
+    fn read_main(
+        &mut self,
+        core: &mut Core,
+        key: usize,
+        ready: Readiness,
+    ) -> Result<(), LoginError> {
         let mut scratch = core.take_scratch();
         let mut turn = 0;
         let result = loop {
@@ -218,6 +223,9 @@ impl PeerHost {
                     turn += length;
                     if let Err(error) = self.take_main_frames(core, key, &mut scratch[..length]) {
                         break Err(error);
+                    }
+                    if ready.is_exhausted_by(length, scratch.len()) {
+                        break Ok(());
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),

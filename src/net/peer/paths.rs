@@ -366,7 +366,7 @@ impl PeerHost {
             self.flush_path(core, key);
         }
         if ready.readable {
-            self.read_path(core, key);
+            self.read_path(core, key, ready);
         }
     }
 
@@ -379,7 +379,7 @@ impl PeerHost {
     }
 
     /// Reads a turn's worth; what is left waits for the next turn.
-    fn read_path(&mut self, core: &mut Core, key: usize) {
+    fn read_path(&mut self, core: &mut Core, key: usize, ready: Readiness) {
         let mut scratch = core.take_scratch();
         let mut turn = 0;
         loop {
@@ -400,6 +400,9 @@ impl PeerHost {
                 Ok(length) => {
                     turn += length;
                     self.take_path_frames(core, key, &mut scratch[..length]);
+                    if ready.is_exhausted_by(length, scratch.len()) {
+                        break;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,12 +1,13 @@
 //! The rendezvous in a reactor: drives the rendezvous machine with real sockets.
 //!
 //! ```text
-//! sessions   main port: accept, handshake, messages
+//! sessions   main port: accept, handshake, messages; crowd: handshakes that wait for their turn
 //! holes      hole ports: STUN; delayed: answers that are wanted late
 //! dial_back  dials to peers that ask for it
 //! relay      two connections to hole ports, joined; flow: one direction; pace: how fast
 //! ```
 
+mod crowd;
 mod delayed;
 mod dial_back;
 mod flow;
@@ -25,6 +26,7 @@ use mio::Token;
 use mio::net::TcpListener;
 use slab::Slab;
 
+use self::crowd::Crowd;
 use self::delayed::Delayed;
 use self::dial_back::{DialBack, DialBackLink};
 use self::holes::HoleLink;
@@ -139,6 +141,7 @@ pub struct RendezvousHost {
     /// Handshakes that aren't finished, by address, and in all.
     handshakes_per_address: HashMap<IpAddr, u32>,
     handshakes: usize,
+    crowd: Crowd,
     hole_links: usize,
     delayed: Delayed,
     dial_backs: HashMap<SessionId, DialBack>,
@@ -183,6 +186,7 @@ impl RendezvousHost {
             holes_per_address: HashMap::new(),
             handshakes_per_address: HashMap::new(),
             handshakes: 0,
+            crowd: Crowd::default(),
             hole_links: 0,
             delayed: Delayed::default(),
             dial_backs: HashMap::new(),
@@ -293,7 +297,9 @@ impl RendezvousHost {
     // ---- driving ----
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        [self.machine.poll_timeout(), self.timers.next()].into_iter().flatten().min()
+        let deadlines =
+            [self.machine.poll_timeout(), self.timers.next(), self.crowd.poll_timeout()];
+        deadlines.into_iter().flatten().min()
     }
 
     pub(super) fn handle_timeout(&mut self, core: &mut Core, now: Instant) {
@@ -309,6 +315,7 @@ impl RendezvousHost {
                 Due::RelayPace(id) => self.pump_pair(core, id),
             }
         }
+        self.go_on_with_handshakes(core, now);
         self.drain(core);
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::Token;
 use mio::net::TcpStream;
@@ -29,6 +29,8 @@ pub(super) struct MainLink {
     out: Outbox,
     frames: FrameReader,
     stage: Stage,
+    /// It is in a queue of handshakes.
+    waits: bool,
 }
 
 /// Where a connection comes from, without what only an IPv6 socket address has beside: 20 bytes for 32.
@@ -58,7 +60,13 @@ enum Stage {
     /// The peer's hello must come.
     Hello { deadline: Instant },
     /// Our reply is out; its last frame must come.
-    Reply { deadline: Instant, handshake: ServerHandshake, sent: Instant },
+    Reply {
+        deadline: Instant,
+        handshake: ServerHandshake,
+        sent: Instant,
+        /// When something came back: it may wait for its turn, which is no part of the round trip.
+        arrived: Option<Instant>,
+    },
     /// Logged in.
     Session { channel: Channel, session: SessionId },
     /// Told to go; what it still says is thrown away.
@@ -109,6 +117,7 @@ impl RendezvousHost {
             out: Outbox::default(),
             frames: FrameReader::new(),
             stage: Stage::Hello { deadline },
+            waits: false,
         })));
         self.handshakes += 1;
         self.counters.accepted += 1;
@@ -134,12 +143,29 @@ impl RendezvousHost {
             return self.lose_link(core, link);
         }
         self.shut_if_flushed(link);
-        if ready.readable {
-            self.read_main(core, link, ready);
+        if !ready.readable {
+            return;
+        }
+        let Some(main) = self.main_link(link) else { return };
+        let finishes = match &mut main.stage {
+            Stage::Hello { .. } => false,
+            Stage::Reply { arrived, .. } => {
+                arrived.get_or_insert_with(clock::now);
+                true
+            }
+            _ => return self.read_main(core, link, ready),
+        };
+        if !std::mem::replace(&mut main.waits, true) {
+            self.queue_handshake(link, finishes);
         }
     }
 
-    fn read_main(&mut self, core: &mut Core, link: LinkId, ready: Readiness) {
+    /// A connection comes out of the queue of handshakes, if it is still there.
+    pub(super) fn is_called_up(&mut self, link: LinkId) -> bool {
+        self.main_link(link).is_some_and(|main| std::mem::take(&mut main.waits))
+    }
+
+    pub(super) fn read_main(&mut self, core: &mut Core, link: LinkId, ready: Readiness) {
         let mut scratch = core.take_scratch();
         let mut turn = 0;
         while let Some(main) = self.main_link(link) {
@@ -204,8 +230,10 @@ impl RendezvousHost {
         let Some(main) = self.main_link(link) else { return };
         match std::mem::replace(&mut main.stage, Stage::Moving) {
             Stage::Hello { deadline } => self.take_hello(core, link, deadline, body),
-            Stage::Reply { deadline, handshake, sent } => {
-                self.take_finish(core, link, deadline, handshake, sent, body);
+            Stage::Reply { deadline, handshake, sent, arrived } => {
+                let arrived = arrived.unwrap_or_else(clock::now);
+                let round_trip = arrived.saturating_duration_since(sent);
+                self.take_finish(core, link, deadline, handshake, round_trip, body);
             }
             Stage::Session { mut channel, session } => {
                 let opened = channel.open(body).map(|text| Message::decode(text));
@@ -230,7 +258,7 @@ impl RendezvousHost {
         match replied {
             Ok(handshake) => {
                 let sent = clock::now();
-                main.stage = Stage::Reply { deadline, handshake, sent };
+                main.stage = Stage::Reply { deadline, handshake, sent, arrived: None };
                 if main.out.send(&mut main.stream, &out).is_err() {
                     self.lose_link(core, link);
                 }
@@ -248,7 +276,7 @@ impl RendezvousHost {
         link: LinkId,
         deadline: Instant,
         handshake: ServerHandshake,
-        sent: Instant,
+        round_trip: Duration,
         body: &[u8],
     ) {
         let now = clock::now();
@@ -262,7 +290,6 @@ impl RendezvousHost {
             Err(error) => return self.reject(core, link, &error),
         };
         let remote = main.remote.address();
-        let round_trip = now.saturating_duration_since(sent);
         self.end_handshake(link, deadline);
         match self.machine.handle_login(link, remote, key, login, round_trip, now) {
             Ok(session) => {
