@@ -80,8 +80,7 @@ enum Host {
 struct Slot {
     generation: u32,
     host: HostId,
-    /// A slab's index: 32 bits are enough, and half of what an idle connection costs here.
-    key: u32,
+    key: usize,
 }
 
 /// What hosts need of the reactor: tokens, timers, the read buffer.
@@ -112,7 +111,7 @@ impl Core {
     ) -> io::Result<Token> {
         self.generation = self.generation.wrapping_add(1) & 0x7fff_ffff;
         let generation = self.generation;
-        let index = self.slots.insert(Slot { generation, host, key: key as u32 });
+        let index = self.slots.insert(Slot { generation, host, key });
         let token = Token((generation as usize) << 32 | index);
         let result = self.registry.register(source, token, Interest::READABLE | Interest::WRITABLE);
         if result.is_err() {
@@ -151,7 +150,7 @@ impl Core {
     /// Gives the socket to another key, for the events to come.
     pub fn rekey(&mut self, token: Token, key: usize) {
         if self.slot(token).is_some() {
-            self.slots[index_of(token)].key = key as u32;
+            self.slots[index_of(token)].key = key;
         }
     }
 
@@ -510,7 +509,7 @@ impl Reactor {
         }
         // A stale event, of a socket that is closed and whose slot may be taken again.
         let Some(slot) = self.core.slot(token) else { return began };
-        let (id, key) = (slot.host, slot.key as usize);
+        let (id, key) = (slot.host, slot.key);
         if id == APPLICATION {
             self.application.push(key);
             return began;
