@@ -313,8 +313,8 @@ fn prometheus_finds_nothing_wrong_with_the_metrics() {
 fn it_is_not_ready_any_more_while_it_drains_and_says_so() {
     let server = Server::new();
     // Somebody who doesn't go: until the time for it is up, the process stays.
-    let hole = server.listening["holes"][0].as_str().unwrap();
-    let _guest = TcpStream::connect(hole).unwrap();
+    let main = server.listening["main"][0].as_str().unwrap();
+    let _guest = TcpStream::connect(main).unwrap();
     let mut client = Client::new(server.admin);
     let mut ask = |path: &str| {
         client.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
